@@ -1,0 +1,46 @@
+//! One user's interaction with one item, as the JSON event on the log states it.
+//!
+//! Kept apart from the readers, since every reader, the producer and the tests build events from this one type.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the event's JSON that this program writes, and the only one it reads.
+pub const EVENT_VERSION: u32 = 1;
+
+/// One rating or listening event before it is on the log.
+///
+/// Serialized, it is the event of the design: `{"v":1,"user":"196","item":"242","rating":3.0,"ts":881250949000}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interaction {
+    /// User id, as the data set names it.
+    pub user: String,
+    /// Item id, as the data set names it.
+    pub item: String,
+    /// Explicit rating; absent for implicit feedback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating: Option<f32>,
+    /// How often the user did it (plays, clicks), for implicit feedback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<f32>,
+    /// When it happened, in milliseconds since the epoch; the log's own timestamp stands in where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ts: Option<i64>,
+    /// Business id, by which the same event sent twice can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+impl Interaction {
+    /// The event's JSON, version included, without a line end.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            v: u32,
+            #[serde(flatten)]
+            interaction: &'a Interaction,
+        }
+        let wire = Wire { v: EVENT_VERSION, interaction: self };
+        serde_json::to_vec(&wire).expect("strings and finite or null numbers always serialize")
+    }
+}

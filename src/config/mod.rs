@@ -1,0 +1,242 @@
+//! What an operator can set, section by section, and how the layers of settings become one checked [`Config`].
+//!
+//! `config.toml` at the top of the repository is compiled in as the default and documents every key for the operator;
+//! the types here are its mirror. This module uses no stage, so that every stage may use it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `config.toml` as compiled in: every key with its default and a comment.
+pub const DEFAULT_TOML: &str = include_str!("../../config.toml");
+
+/// Every setting, after all layers are merged and checked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where events are read from.
+    pub broker: BrokerConfig,
+    /// What an event may hold.
+    pub decode: DecodeConfig,
+    /// How events become micro-batches.
+    pub gather: GatherConfig,
+    /// The learner and its parameters.
+    pub learn: LearnConfig,
+    /// Where events, dead letters and snapshots are kept.
+    pub store: StoreConfig,
+    /// HTTP.
+    pub serve: ServeConfig,
+    /// The engine that joins the stages.
+    pub engine: EngineConfig,
+    /// Log lines of this process.
+    pub log: LogConfig,
+}
+
+/// Kind of log that events are read from.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BrokerKind {
+    /// The durable log in `store.data_dir`.
+    Embedded,
+    /// Apache Kafka.
+    Kafka,
+}
+
+/// `[broker]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Embedded or Kafka.
+    pub kind: BrokerKind,
+    /// Topic of the events.
+    pub topic: String,
+    /// Consumer group of the engine.
+    pub group: String,
+    /// Kafka bootstrap servers.
+    pub servers: String,
+    /// Partitions of a topic that has to be created.
+    pub partitions: i32,
+    /// Replication factor of a Kafka topic that has to be created.
+    pub replication: i32,
+    /// Longest wait for an unreachable broker at the start.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// Pause between two looks at an embedded log without new records.
+    #[serde(with = "duration")]
+    pub poll_interval: Duration,
+    /// librdkafka properties, given to producer and consumer.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// `[decode]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecodeConfig {
+    /// Lowest rating accepted.
+    pub min_rating: f32,
+    /// Highest rating accepted.
+    pub max_rating: f32,
+    /// Largest payload decoded, in bytes.
+    pub max_bytes: usize,
+}
+
+/// How a micro-batch closes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GatherMode {
+    /// On `size` events or after `linger`.
+    Count,
+    /// After `length`.
+    Window,
+    /// Every `slide`, rehearsing what is still inside `length`.
+    Sliding,
+}
+
+/// `[gather]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatherConfig {
+    /// How a micro-batch closes.
+    pub mode: GatherMode,
+    /// Events in a count batch.
+    pub size: usize,
+    /// Longest wait of a count batch's first event.
+    #[serde(with = "duration")]
+    pub linger: Duration,
+    /// Length of a window.
+    #[serde(with = "duration")]
+    pub length: Duration,
+    /// Time between two batches of a sliding window.
+    #[serde(with = "duration")]
+    pub slide: Duration,
+}
+
+/// Which learner runs.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LearnerKind {
+    /// Biased matrix factorization by stochastic gradient descent.
+    BiasedMf,
+}
+
+/// `[learn]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnConfig {
+    /// Which learner runs.
+    pub learner: LearnerKind,
+    /// Number of factors.
+    pub factors: usize,
+    /// Learning rate of the biases.
+    pub bias_rate: f32,
+    /// Learning rate of the factors.
+    pub factor_rate: f32,
+    /// L2 regularization of the biases.
+    pub bias_l2: f32,
+    /// L2 regularization of the factors.
+    pub factor_l2: f32,
+    /// Standard deviation of new factors.
+    pub init_scale: f32,
+    /// Seed of the model's generator.
+    pub seed: u64,
+}
+
+/// Kind of store.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// An SQLite file in `data_dir`.
+    Embedded,
+    /// MongoDB.
+    Mongodb,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Embedded or MongoDB.
+    pub kind: StoreKind,
+    /// Folder of the embedded log and store.
+    pub data_dir: PathBuf,
+    /// MongoDB connection string.
+    pub uri: String,
+    /// MongoDB database.
+    pub database: String,
+    /// Longest wait for an unreachable database at the start.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// Events between two snapshots; 0 for none but the one on stop.
+    pub snapshot_every: u64,
+    /// Most events written in one transaction.
+    pub write_batch: usize,
+}
+
+/// `[serve]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeConfig {
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 for any free one.
+    pub port: u16,
+    /// Items in an answer unless the request says otherwise.
+    pub default_n: usize,
+    /// Most items in an answer.
+    pub max_n: usize,
+    /// Longest that a request may take.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
+}
+
+/// `[engine]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Longest that a graceful stop may take.
+    #[serde(with = "duration")]
+    pub stop_deadline: Duration,
+    /// Micro-batches that may wait between two stages.
+    pub queue: usize,
+}
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Least severe level, or a filter.
+    pub level: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// Durations as an operator writes them: `"250ms"`, `"20s"`, `"5m"`.
+mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bad = || D::Error::custom(format!("{text:?} is not a duration; write it as \"250ms\", \"20s\" or \"5m\""));
+        let signed: jiff::SignedDuration = text.parse().map_err(|_| bad())?;
+        Duration::try_from(signed).map_err(|_| bad())
+    }
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        let signed = jiff::SignedDuration::try_from(*duration).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&format!("{signed:#}"))
+    }
+}

@@ -1,0 +1,11 @@
+//! Freshet: an online-learning recommender engine.
+//!
+//! The stages are modules whose alphabetical order is the order of the data: [`capture`], [`consume`], [`decode`],
+//! [`gather`], [`learn`], [`publish`], [`serve`], [`store`]. A stage uses only stages before it; [`engine`] joins them.
+
+pub mod capture;
+pub mod config;
+pub mod consume;
+pub mod decode;
+pub mod learn;
+pub mod store;

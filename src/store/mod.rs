@@ -1,0 +1,271 @@
+//! Keeps events, dead letters and snapshots: MongoDB or the embedded store behind one trait.
+//!
+//! In: what the engine has learned, in order. Out: documents that survive any crash. Guarantees: a write is atomic (its
+//! events, its rejects and the offsets after them are kept together or not at all), a superseded engine cannot write,
+//! and a snapshot is visible only when all of its blocks are.
+
+pub mod hash;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::capture::{Item, User};
+use crate::consume::Offsets;
+use crate::decode::{Event, Reason, Reject};
+
+pub use hash::Hash;
+
+/// Format of the manifests and blocks that this program writes, and the newest that it reads.
+pub const SNAPSHOT_FORMAT: u32 = 1;
+
+/// An event with what the engine made of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LearnedEvent {
+    /// Place in the one total order, from 1.
+    pub seq: u64,
+    /// Micro-batch that it came in, from 1.
+    pub batch: u64,
+    /// For a batch of a sliding window: the batch first rehearsed the events from this `seq` up to its own first one.
+    pub rehearse_from: Option<u64>,
+    /// What the model predicted before it learned from the event.
+    pub predicted: f32,
+    /// The event.
+    pub event: Event,
+}
+
+/// What one transaction makes durable: whole micro-batches, in order.
+#[derive(Clone, Debug, Default)]
+pub struct DurableWrite {
+    /// Events, in `seq` order.
+    pub events: Vec<LearnedEvent>,
+    /// Rejects, in the order read.
+    pub rejects: Vec<Reject>,
+    /// Where the engine stands after it.
+    pub progress: Progress,
+}
+
+/// Where the engine stands: the last of everything that is durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// `seq` of the last durable event; 0 before the first.
+    pub seq: u64,
+    /// Number of the last durable micro-batch; 0 before the first.
+    pub batch: u64,
+    /// Next offset to read of each partition.
+    pub offsets: Offsets,
+}
+
+/// A claim on the store: the epoch that this engine writes under, and where the last one stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Number of this claim; a write under a smaller one is refused.
+    pub epoch: u64,
+    /// Where to go on.
+    pub progress: Progress,
+}
+
+/// Counts of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Users known.
+    pub users: u64,
+    /// Items known.
+    pub items: u64,
+    /// Events learned.
+    pub events: u64,
+}
+
+/// Test-then-learn figures over every event so far, with the running mean of the ratings beside them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Mean absolute error of the model.
+    pub mae: f64,
+    /// Root mean squared error of the model.
+    pub rmse: f64,
+    /// Mean absolute error of the running mean.
+    pub mean_mae: f64,
+    /// Root mean squared error of the running mean.
+    pub mean_rmse: f64,
+}
+
+/// One part of a snapshot: rows in blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// What it holds: `user_factors`, `item_ids`, …
+    pub name: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Blocks that hold the rows.
+    pub blocks: u64,
+    /// Blocks that list the hashes of those blocks (32 bytes each, in order), so that the manifest stays small.
+    pub index: Vec<Hash>,
+}
+
+/// What a snapshot is, readable by people; written last, over blocks that are all there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The model has learned exactly the events up to this `seq`. Key of the document.
+    #[serde(rename = "_id")]
+    pub seq: u64,
+    /// Format version.
+    pub format: u32,
+    /// When it was taken, in milliseconds since the epoch.
+    pub created_at_ms: i64,
+    /// Epoch of the engine that wrote it.
+    pub epoch: u64,
+    /// Last micro-batch learned.
+    pub batch: u64,
+    /// Next offset to read of each partition.
+    pub offsets: Offsets,
+    /// Learner and its parameters, by name.
+    pub params: BTreeMap<String, serde_json::Value>,
+    /// Users, items, events.
+    pub counts: Counts,
+    /// Test-then-learn figures.
+    pub metrics: Metrics,
+    /// The parts, in order.
+    pub sections: Vec<Section>,
+    /// Hash of the whole model: over `params` and the sections' names, rows and block hashes; no time, epoch or offset.
+    pub sha256: Hash,
+}
+
+/// Bytes stored once under their hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// SHA-256 of `bytes`.
+    pub hash: Hash,
+    /// Header and content.
+    pub bytes: Vec<u8>,
+}
+
+/// What is known of items and users.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// Changes whenever an item or user does.
+    pub version: u64,
+    /// Items, by id.
+    pub items: Vec<Item>,
+    /// Users, by id.
+    pub users: Vec<User>,
+}
+
+/// Keeps everything that must survive.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Where it is, for people and without secrets: `mongodb://host/freshet`, `freshet-data/store.db`.
+    fn location(&self) -> String;
+
+    /// Takes the store over: raises the epoch and says where the last engine stopped.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn claim(&self) -> Result<Claim, StoreError>;
+
+    /// Makes one write durable, atomically. Repeating a write that already took effect is a success and changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] if another engine has claimed the store since; else if the store fails.
+    async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError>;
+
+    /// Events from `from_seq` on, in `seq` order, at most `limit`.
+    ///
+    /// # Errors
+    /// If the store fails, or a stored event cannot be read.
+    async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError>;
+
+    /// Dead letters counted by reason.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn reject_counts(&self) -> Result<BTreeMap<Reason, u64>, StoreError>;
+
+    /// Stores blocks; those that are there already are left alone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn put_blocks(&self, blocks: Vec<Block>) -> Result<(), StoreError>;
+
+    /// Makes a snapshot visible; all of its blocks must be stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] if another engine has claimed the store since; else if the store fails.
+    async fn put_manifest(&self, epoch: u64, manifest: &Manifest) -> Result<(), StoreError>;
+
+    /// Manifests, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn manifests(&self, limit: usize) -> Result<Vec<Manifest>, StoreError>;
+
+    /// Blocks by hash, in the order asked for; each is checked against its hash.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] naming a block that is missing or whose bytes differ from its hash.
+    async fn blocks(&self, hashes: &[Hash]) -> Result<Vec<Block>, StoreError>;
+
+    /// Adds or replaces items and users by id, and moves the catalogue's version on.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn put_catalog(&self, items: &[Item], users: &[User]) -> Result<(), StoreError>;
+
+    /// Version of the catalogue: cheap, so that it can be asked often. 0 before the first [`Store::put_catalog`].
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn catalog_version(&self) -> Result<u64, StoreError>;
+
+    /// Everything known of items and users.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn catalog(&self) -> Result<Catalog, StoreError>;
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another engine has claimed the store.
+    #[error(
+        "another engine has taken over {location} (its epoch is {current}, ours {ours}); this one stops, nothing is \
+         lost: run only one engine on a store"
+    )]
+    Superseded {
+        /// The store.
+        location: String,
+        /// Epoch of the writer that was refused.
+        ours: u64,
+        /// Epoch in force.
+        current: u64,
+    },
+    /// The store cannot be reached, or failed in a way that may pass.
+    #[error("cannot {action} at {location}: {reason}")]
+    Unavailable {
+        /// What was being done.
+        action: &'static str,
+        /// The store, without secrets.
+        location: String,
+        /// What the driver said, without secrets.
+        reason: String,
+    },
+    /// What is stored cannot be used.
+    #[error("{what} in {location} is damaged: {reason}")]
+    Damaged {
+        /// Which document or row.
+        what: String,
+        /// The store.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server or file cannot serve as a store.
+    #[error("{location} cannot be used: {reason}")]
+    Unsuitable {
+        /// The store.
+        location: String,
+        /// What is missing, and how to supply it.
+        reason: String,
+    },
+}
