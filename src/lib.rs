@@ -7,5 +7,6 @@ pub mod capture;
 pub mod config;
 pub mod consume;
 pub mod decode;
+pub mod gather;
 pub mod learn;
 pub mod store;
