@@ -9,4 +9,5 @@ pub mod consume;
 pub mod decode;
 pub mod gather;
 pub mod learn;
+pub mod publish;
 pub mod store;

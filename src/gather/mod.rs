@@ -151,11 +151,8 @@ impl Gatherer {
 
     fn close(&mut self, now: Instant) -> MicroBatch {
         self.deadline = None;
-        let next = MicroBatch {
-            number: self.open.number + 1,
-            first_seq: self.open.seqs().end,
-            ..MicroBatch::default()
-        };
+        let next =
+            MicroBatch { number: self.open.number + 1, first_seq: self.open.seqs().end, ..MicroBatch::default() };
         let mut batch = std::mem::replace(&mut self.open, next);
         // A batch without a new event rehearses nothing: its bounds could be recorded with no event.
         if self.config.mode == GatherMode::Sliding && !batch.events.is_empty() {

@@ -11,6 +11,8 @@ pub mod params;
 pub mod prequential;
 mod sgd;
 
+pub use sgd::dot;
+
 use linfa::DatasetBase;
 use linfa::traits::FitWith;
 use ndarray::Array1;

@@ -11,7 +11,8 @@ const BOUND: f32 = 1e3;
 
 /// Inner product of two rows of shape `(n_factors,)`.
 #[inline]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+#[must_use]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(x, y)| x * y).sum();
     let mut sums = [0.0_f32; LANES];
