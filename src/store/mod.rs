@@ -5,6 +5,7 @@
 //! and a snapshot is visible only when all of its blocks are.
 
 pub mod hash;
+pub mod snapshot;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::capture::{Item, User};
 use crate::consume::Offsets;
 use crate::decode::{Event, Reason, Reject};
+pub use crate::gather::Progress;
 
 pub use hash::Hash;
 
@@ -44,17 +46,6 @@ pub struct DurableWrite {
     pub rejects: Vec<Reject>,
     /// Where the engine stands after it.
     pub progress: Progress,
-}
-
-/// Where the engine stands: the last of everything that is durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// `seq` of the last durable event; 0 before the first.
-    pub seq: u64,
-    /// Number of the last durable micro-batch; 0 before the first.
-    pub batch: u64,
-    /// Next offset to read of each partition.
-    pub offsets: Offsets,
 }
 
 /// A claim on the store: the epoch that this engine writes under, and where the last one stopped.
