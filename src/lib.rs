@@ -10,4 +10,6 @@ pub mod decode;
 pub mod gather;
 pub mod learn;
 pub mod publish;
+pub mod serve;
 pub mod store;
+pub mod telemetry;

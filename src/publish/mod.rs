@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::gather::MicroBatch;
 use crate::learn::{LearnedState, Outcome};
 
 use history::{History, HistoryTables};
@@ -30,17 +29,12 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes `view` as the first one and goes on from it.
+    /// Publishes `view` to the readers of `published` and goes on from it.
     #[must_use]
-    pub fn new(view: View) -> Self {
+    pub fn new(published: Published, view: View) -> Self {
         let history = History::from_tables(view.history().clone());
-        Self { history, published: Arc::new(ArcSwap::from_pointee(view)) }
-    }
-
-    /// The handle that readers hold.
-    #[must_use]
-    pub fn published(&self) -> Published {
-        Arc::clone(&self.published)
+        published.store(Arc::new(view));
+        Self { history, published }
     }
 
     /// Notes who has seen what. Rehearsed events were noted when they were new.
@@ -50,9 +44,8 @@ impl Publisher {
         }
     }
 
-    /// Swaps in what has been learned up to and with `batch`, stamped with the wall clock's `now_ms`.
-    pub fn publish(&mut self, learned: LearnedState, batch: &MicroBatch, now_ms: i64) -> Arc<View> {
-        let version = Version { seq: batch.seqs().end - 1, batch: batch.number, published_at_ms: now_ms };
+    /// Swaps in what has been learned and observed up to `version`.
+    pub fn publish(&mut self, learned: LearnedState, version: Version) -> Arc<View> {
         let history: HistoryTables = self.history.publish();
         let view = Arc::new(View::new(version, learned, history));
         self.published.store(Arc::clone(&view));

@@ -7,12 +7,17 @@ use super::*;
 use crate::config::Config;
 use crate::consume::Position;
 use crate::decode::Event;
+use crate::gather::MicroBatch;
 use crate::learn::Learner;
 use crate::learn::params::MfParams;
 
 fn learner() -> Learner {
     let config = Config::default();
     Learner::new(MfParams::new(&config.learn, &config.decode).check().unwrap())
+}
+
+fn publisher() -> Publisher {
+    Publisher::new(Published::default(), View::default())
 }
 
 fn batch(first_seq: u64, events: &[(u8, u16, f32)]) -> MicroBatch {
@@ -30,7 +35,7 @@ fn batch(first_seq: u64, events: &[(u8, u16, f32)]) -> MicroBatch {
 
 fn learn(learner: &mut Learner, publisher: &mut Publisher, batch: &MicroBatch) -> Arc<View> {
     publisher.observe(&learner.learn(batch).unwrap());
-    publisher.publish(learner.publish(), batch, 0)
+    publisher.publish(learner.publish(), Version::after(batch, 0))
 }
 
 proptest! {
@@ -53,7 +58,7 @@ proptest! {
     fn an_answer_holds_the_best_unseen_items_by_predicted_rating(
         events in proptest::collection::vec((0..6_u8, 0..300_u16, 1.0f32..=5.0), 1..200), n in 1..400_usize,
     ) {
-        let (mut learner, mut publisher) = (learner(), Publisher::new(View::default()));
+        let (mut learner, mut publisher) = (learner(), publisher());
         let view = learn(&mut learner, &mut publisher, &batch(1, &events));
         for user in 0..6_u8 {
             let answer = view.recommend(&format!("u{user}"), n);
@@ -73,7 +78,7 @@ proptest! {
 
 #[test]
 fn an_unknown_user_gets_the_most_popular_items() {
-    let (mut learner, mut publisher) = (learner(), Publisher::new(View::default()));
+    let (mut learner, mut publisher) = (learner(), publisher());
     let view = learn(&mut learner, &mut publisher, &batch(1, &[(1, 7, 5.0), (2, 8, 1.0), (3, 8, 1.0)]));
     let answer = view.recommend("nobody", 10);
     assert!(answer.cold);
@@ -84,8 +89,8 @@ fn an_unknown_user_gets_the_most_popular_items() {
 
 #[test]
 fn a_reader_keeps_its_moment_while_the_engine_goes_on() {
-    let (mut learner, mut publisher) = (learner(), Publisher::new(View::default()));
-    let published = publisher.published();
+    let published = Published::default();
+    let (mut learner, mut publisher) = (learner(), Publisher::new(Arc::clone(&published), View::default()));
     learn(&mut learner, &mut publisher, &batch(1, &[(1, 1, 5.0), (2, 2, 4.0)]));
     let held = published.load_full();
     let before = held.recommend("u1", 5);

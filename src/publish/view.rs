@@ -1,5 +1,6 @@
 //! One moment of the model, complete and never to change: what readers answer from and snapshots are taken of.
 
+use crate::gather::MicroBatch;
 use crate::learn::LearnedState;
 use crate::learn::blocks::BLOCK_ROWS;
 
@@ -15,6 +16,14 @@ pub struct Version {
     pub batch: u64,
     /// When it was published, in milliseconds since the epoch by the wall clock. Shown, never learned from.
     pub published_at_ms: i64,
+}
+
+impl Version {
+    /// The moment after `batch`, published at `now_ms` by the wall clock.
+    #[must_use]
+    pub fn after(batch: &MicroBatch, now_ms: i64) -> Self {
+        Self { seq: batch.seqs().end - 1, batch: batch.number, published_at_ms: now_ms }
+    }
 }
 
 /// Items for one user, best first.
