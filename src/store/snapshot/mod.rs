@@ -39,7 +39,7 @@ struct Scalars {
 }
 
 /// Where and under what a snapshot is taken: the parts of the manifest that are not the model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Taken {
     /// Epoch of the engine.
     pub epoch: u64,
@@ -136,6 +136,14 @@ impl Encoder {
             sha256,
         };
         (manifest, new)
+    }
+}
+
+impl Encoder {
+    /// Hash of the whole model that a view holds.
+    #[must_use]
+    pub fn hash(mut self, view: &View) -> Hash {
+        self.encode(view, Taken::default()).0.sha256
     }
 }
 
