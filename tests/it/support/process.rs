@@ -9,22 +9,24 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Becomes the server (`exec`), after leaving behind a shell that waits for the pipe on stdin: a line means that the
-/// server is to be killed and its data kept, the end of the pipe that the data goes too.
+/// Becomes the server (`exec`), after leaving behind a shell that reads the pipe on stdin: a line says that the server
+/// has ended, the end of the pipe that nobody is left to end it; then its data goes too.
 const GUARD: &str = r#"
 dir=$1; shift
 exec 3<&0
 (
-    read -r keep <&3
-    kill -9 $$ 2>/dev/null
-    [ -n "$keep" ] || { sleep 1; rm -rf "$dir"; }
+    read -r ended <&3 || {
+        kill -9 $$ 2>/dev/null
+        sleep 1
+        rm -rf "$dir"
+    }
 ) &
 exec "$@" 3<&- </dev/null
 "#;
@@ -41,7 +43,23 @@ pub(crate) struct Server {
     name: String,
     dir: PathBuf,
     log: PathBuf,
-    child: Option<Child>,
+    running: Option<Guarded>,
+}
+
+/// A process and the pipe to the shell that watches over it.
+#[derive(Debug)]
+struct Guarded {
+    child: Child,
+    pipe: ChildStdin,
+}
+
+impl Guarded {
+    /// Waits for the process to end, then dismisses the shell; not before, or a death of the test in between leaks it.
+    fn wait(mut self) -> std::io::Result<ExitStatus> {
+        let status = self.child.wait()?;
+        self.pipe.write_all(b"ended\n")?;
+        Ok(status)
+    }
 }
 
 impl Server {
@@ -58,7 +76,7 @@ impl Server {
             fs::write(&log, "")
         };
         prepare().map_err(|e| format!("cannot prepare {} and {}: {e}", dir.display(), log.display()))?;
-        Ok(Self { name: format!("{kind} {number}"), dir, log, child: None })
+        Ok(Self { name: format!("{kind} {number}"), dir, log, running: None })
     }
 
     /// Data folder, empty at first.
@@ -72,10 +90,10 @@ impl Server {
         program: &[S],
         mut ready: impl FnMut() -> Result<(), String>,
     ) -> Result<(), String> {
-        self.spawn(program).map_err(|e| format!("cannot start {}: {e}", self.name))?;
+        self.running = Some(self.spawn(program).map_err(|e| format!("cannot start {}: {e}", self.name))?);
         let deadline = Instant::now() + START_TIMEOUT;
         while let Err(reason) = ready() {
-            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
+            if let Some(Ok(Some(status))) = self.running.as_mut().map(|running| running.child.try_wait()) {
                 return Err(self.failure(&format!("ended at its start with {status}")));
             }
             if Instant::now() > deadline {
@@ -86,29 +104,24 @@ impl Server {
         Ok(())
     }
 
-    /// Runs `program` to its end beside the server's log.
-    pub(crate) fn run(&self, program: &mut Command) -> Result<(), String> {
-        let failed = |e: &dyn std::fmt::Display| self.failure(&format!("could not be prepared: {e}"));
-        let log = self.append_log().map_err(|e| failed(&e))?;
-        let errors = log.try_clone().map_err(|e| failed(&e))?;
-        let status = program.stdin(Stdio::null()).stdout(log).stderr(errors).status().map_err(|e| failed(&e))?;
-        if status.success() { Ok(()) } else { Err(failed(&status)) }
+    /// Runs a program that prepares the data folder to its end.
+    pub(crate) fn prepare<S: AsRef<OsStr>>(&self, program: &[S]) -> Result<(), String> {
+        match self.spawn(program).and_then(Guarded::wait) {
+            Ok(status) if status.success() => Ok(()),
+            other => Err(self.failure(&format!("could not be prepared: {other:?}"))),
+        }
     }
 
     /// Kills the server as `kill -9` does and waits for its end; its data stays.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // The shell kills, so that a process id is never used after its process was waited for.
-            if let Some(mut pipe) = child.stdin.take() {
-                pipe.write_all(b"keep\n").expect("the watching shell reads until the pipe ends");
-            }
-            child.wait().expect("the server is a child that nobody else waits for");
+        if let Some(mut running) = self.running.take() {
+            running.child.kill().and_then(|()| running.wait()).expect("our own child can be killed and waited for");
         }
     }
 
-    fn spawn<S: AsRef<OsStr>>(&mut self, program: &[S]) -> std::io::Result<()> {
+    fn spawn<S: AsRef<OsStr>>(&self, program: &[S]) -> std::io::Result<Guarded> {
         let log = self.append_log()?;
-        let child = Command::new("sh")
+        let mut child = Command::new("sh")
             .args(["-c", GUARD, "guard"])
             .arg(&self.dir)
             .args(program)
@@ -118,8 +131,8 @@ impl Server {
             // A Ctrl-C goes to the whole foreground group; it shall end the test process, and with it the pipe.
             .process_group(0)
             .spawn()?;
-        self.child = Some(child);
-        Ok(())
+        let pipe = child.stdin.take().expect("stdin was asked to be a pipe");
+        Ok(Guarded { child, pipe })
     }
 
     fn append_log(&self) -> std::io::Result<fs::File> {
