@@ -4,8 +4,11 @@
 //! [`gather`], [`learn`], [`publish`], [`serve`], [`store`]. A stage uses only stages before it; [`engine`] joins them.
 
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod consume;
 pub mod decode;
 pub mod learn;
+pub mod shutdown;
 pub mod store;
+pub mod telemetry;

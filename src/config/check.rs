@@ -106,7 +106,8 @@ impl Checker<'_> {
         let data_dir = config.store.data_dir.to_string_lossy();
         let (min, max) = (config.decode.min_rating, config.decode.max_rating);
         let address = "mongodb://host:port or mongodb+srv://host, with user:password@ before the host if needed";
-        let filter = r#"a level (error, warn, info, debug, trace, off) or target=level pairs, as "info,freshet::consume=debug""#;
+        let filter =
+            r#"a level (error, warn, info, debug, trace, off) or target=level pairs, as "info,freshet::consume=debug""#;
         [
             ("broker.topic", is_topic(&config.broker.topic), "1 to 249 of a-z A-Z 0-9 . _ -, and not . or .."),
             ("broker.group", is_name(&config.broker.group), "a name"),
@@ -179,7 +180,8 @@ fn is_mongodb_uri(uri: &str) -> bool {
 
 /// MongoDB's own rule, the stricter one of its platforms: <https://www.mongodb.com/docs/manual/reference/limits/>.
 fn is_database(name: &str) -> bool {
-    (1..=63).contains(&name.len()) && !name.contains(['/', '\\', '.', '"', '$', '*', '<', '>', ':', '|', '?', ' ', '\0'])
+    (1..=63).contains(&name.len())
+        && !name.contains(['/', '\\', '.', '"', '$', '*', '<', '>', ':', '|', '?', ' ', '\0'])
 }
 
 /// tracing-subscriber takes a misspelt level for the name of a module and logs it whole; a word alone must be a level.

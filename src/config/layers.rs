@@ -268,7 +268,8 @@ fn fits(key: &str, value: &Value) -> Result<(), String> {
 fn wrong_type(key: &str, reason: &str, source: &Source) -> Problem {
     let secret = key == "store.uri" || key.strip_prefix(PROPERTIES).is_some_and(mask::is_secret);
     let reason = if secret { "expected a string" } else { reason };
-    let words = [("usize", "a whole number from 0"), ("u64", "a whole number from 0"), ("u16", "a whole number from 0")];
+    let words =
+        [("usize", "a whole number from 0"), ("u64", "a whole number from 0"), ("u16", "a whole number from 0")];
     let words = words.into_iter().chain([("i32", "a whole number"), ("f32", "a number")]);
     let plain = words.into_iter().find_map(|(rust, word)| Some(format!("{}{word}", reason.strip_suffix(rust)?)));
     let mut reason = plain.unwrap_or_else(|| reason.to_owned());
@@ -284,7 +285,9 @@ fn unknown_key(key: &str, source: &Source) -> Problem {
         Some(_) if section == "broker" && name.starts_with("properties") => {
             format!("name the property: {PROPERTIES}linger.ms")
         }
-        Some(keys) => elsewhere(name).unwrap_or_else(|| among(name, keys.keys(), &format!("the keys of {section} are"))),
+        Some(keys) => {
+            elsewhere(name).unwrap_or_else(|| among(name, keys.keys(), &format!("the keys of {section} are")))
+        }
         None if section.is_empty() => elsewhere(name).unwrap_or_else(|| "a key is written section.key".to_owned()),
         None => among(section, DEFAULTS.keys(), "the sections are"),
     };

@@ -71,7 +71,10 @@ mod tests {
             ("mongodb://user@host/db", "mongodb://user@host/db"),
             ("mongodb://localhost:27017", "mongodb://localhost:27017"),
             ("user:pw@host", "user:***@host"),
-            ("mongodb://h/?tls=true&tlsCertificateKeyFilePassword=pw&w=1", "mongodb://h/?tls=true&tlsCertificateKeyFilePassword=***&w=1"),
+            (
+                "mongodb://h/?tls=true&tlsCertificateKeyFilePassword=pw&w=1",
+                "mongodb://h/?tls=true&tlsCertificateKeyFilePassword=***&w=1",
+            ),
             ("mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:pw", "mongodb://h/?authMechanismProperties=***"),
             ("", ""),
         ] {

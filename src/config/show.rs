@@ -1,6 +1,7 @@
 //! Shows the settings to people and programs: each value with its source, secrets masked.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use serde_json::json;
 use toml::Value;
@@ -27,10 +28,11 @@ impl Loaded {
         for setting in settings {
             let (header, line) = line(setting);
             if header != section {
-                text.push_str(&format!("{}[{header}]\n", if section.is_empty() { "" } else { "\n" }));
+                let gap = if section.is_empty() { "" } else { "\n" };
+                let _ = writeln!(text, "{gap}[{header}]");
                 section = header;
             }
-            text.push_str(&format!("{line:width$}  # {}\n", setting.source));
+            let _ = writeln!(text, "{line:width$}  # {}", setting.source);
         }
         text
     }
@@ -53,11 +55,9 @@ impl Loaded {
 /// The section that a setting is shown under, and its line without the source.
 fn line(setting: &Setting) -> (&str, String) {
     let value = mask::mask_value(&setting.key, &setting.value);
-    match setting.key.strip_prefix(PROPERTIES) {
-        Some(property) => ("broker.properties", format!("{} = {value}", Value::String(property.to_owned()))),
-        None => {
-            let (section, name) = setting.key.split_once('.').unwrap_or(("", &setting.key));
-            (section, format!("{name} = {value}"))
-        }
+    if let Some(property) = setting.key.strip_prefix(PROPERTIES) {
+        return ("broker.properties", format!("{} = {value}", Value::String(property.to_owned())));
     }
+    let (section, name) = setting.key.split_once('.').expect("every key stands in a section");
+    (section, format!("{name} = {value}"))
 }

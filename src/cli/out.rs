@@ -1,0 +1,112 @@
+//! What a command writes: results to stdout, errors and progress to stderr, and its exit code.
+//!
+//! On its own, so that every command looks the same and none writes past the progress bars or into a closed pipe.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use comfy_table::{Attribute, Cell, Table, presets};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use owo_colors::OwoColorize;
+
+use crate::capture::producer::ProduceError;
+use crate::config::ConfigError;
+use crate::consume::ConsumeError;
+use crate::shutdown::{INTERRUPTED, Interrupted, StopDeadline};
+use crate::store::StoreError;
+use crate::telemetry;
+
+/// Whoever read stdout has closed it (`freshet … | head`): the command ends, and not as a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("stdout was closed by its reader")]
+pub struct ClosedPipe;
+
+/// Writes text to stdout, past the progress bars, without colours where none are wanted.
+///
+/// # Errors
+/// [`ClosedPipe`] if nobody reads stdout any more; else what the system said.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    let written = telemetry::bars().suspend(|| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => ClosedPipe.into(),
+        _ => anyhow::Error::new(error).context("cannot write to stdout"),
+    })
+}
+
+/// Writes an error to stderr, with its causes, and returns the exit code that it means.
+#[must_use]
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if !error.is::<ClosedPipe>() {
+        let text = describe(error);
+        // Where stderr is closed too there is nobody left to tell.
+        let _ = telemetry::bars().suspend(|| anstream::stderr().write_all(text.as_bytes()));
+    }
+    ExitCode::from(exit_code(error))
+}
+
+/// The exit code that an error means; the list is in `freshet --help`.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(code).unwrap_or(1)
+}
+
+fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if cause.is::<ClosedPipe>() {
+        return Some(0);
+    }
+    if cause.is::<ConfigError>() {
+        return Some(2);
+    }
+    let unavailable = matches!(cause.downcast_ref(), Some(StoreError::Unavailable { .. }));
+    if unavailable || cause.is::<ConsumeError>() || cause.is::<ProduceError>() {
+        return Some(3);
+    }
+    if cause.is::<StopDeadline>() {
+        return Some(4);
+    }
+    cause.is::<Interrupted>().then_some(INTERRUPTED)
+}
+
+/// `error: …`, and a `caused by: …` for each cause that its parent does not tell already.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = format!("{} {error}\n", "error:".red().bold());
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            let _ = writeln!(text, "  {} {cause}", "caused by:".red());
+        }
+        told = cause;
+    }
+    text
+}
+
+/// A progress bar on stderr with rate and time left; hidden where stderr is not a terminal. Without a length it counts.
+#[must_use]
+pub fn progress(len: Option<u64>, label: impl Into<String>) -> ProgressBar {
+    let template = match len {
+        Some(_) => "{prefix}  {wide_bar}  {human_pos}/{human_len}  {rate}  {eta} left",
+        None => "{prefix}  {spinner} {human_pos}  {rate}  {elapsed}",
+    };
+    let style = ProgressStyle::with_template(template)
+        .expect("the templates above are tested")
+        .progress_chars("━━╌")
+        .with_key("rate", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let _ = write!(text, "{}/s", HumanCount(state.per_sec() as u64));
+        });
+    let bar = len.map_or_else(ProgressBar::no_length, ProgressBar::new).with_prefix(label.into()).with_style(style);
+    telemetry::bars().add(bar)
+}
+
+/// A table with a header; bold only where stdout takes it. Print it with `print(&format!("{table}\n"))`.
+#[must_use]
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    if !telemetry::has_color(&io::stdout()) {
+        table.force_no_tty();
+    }
+    table
+}
