@@ -79,3 +79,20 @@ impl Write for LogWriter {
         io::stderr().flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_no_filter_is_refused_with_its_place() {
+        assert!(filter("info,freshet::consume=debug", "log.level").is_ok());
+        let text = filter("a=b", FILTER_VARIABLE).unwrap_err().to_string();
+        assert!(text.starts_with("RUST_LOG: a=b: not a filter (") && text.contains("write a level"), "{text}");
+    }
+
+    #[test]
+    fn the_clock_is_past_the_year_this_was_written_in() {
+        assert!(now_ms() > 1_767_225_600_000, "milliseconds since 1970");
+    }
+}

@@ -110,3 +110,79 @@ pub fn table(header: &[&str]) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use anyhow::anyhow;
+
+    use super::*;
+    use crate::config::Problem;
+
+    fn store(unavailable: bool) -> StoreError {
+        let (location, reason) = ("mongodb://host/freshet".to_owned(), "connection refused".to_owned());
+        if unavailable {
+            StoreError::Unavailable { action: "read the engine's state", location, reason }
+        } else {
+            StoreError::Unsuitable { location, reason }
+        }
+    }
+
+    #[test]
+    fn each_kind_of_error_has_its_exit_code_wherever_it_is_in_the_chain() {
+        let embedded = |reason: &str| ("freshet-data/log.db".to_owned(), reason.to_owned());
+        let (path, reason) = embedded("no space");
+        let consume = ConsumeError::Embedded { action: "read", path, reason };
+        let (path, reason) = embedded("no space");
+        let produce = ProduceError::Embedded { path, reason };
+        let config = ConfigError::from(Problem::NoValue { count: 1 });
+        let deadline = StopDeadline { deadline: Duration::from_secs(20), doing: "drain" };
+        let interrupted = Interrupted { done: "5 of 9 events sent".to_owned() };
+        let cases: [(anyhow::Error, u8); 9] = [
+            (anyhow!("anything else"), 1),
+            (store(false).into(), 1),
+            (config.into(), 2),
+            (consume.into(), 3),
+            (produce.into(), 3),
+            (store(true).into(), 3),
+            (deadline.into(), 4),
+            (interrupted.into(), 130),
+            (ClosedPipe.into(), 0),
+        ];
+        for (error, expected) in cases {
+            let text = error.to_string();
+            assert_eq!(exit_code(&error), expected, "{text}");
+            assert_eq!(exit_code(&error.context("while running")), expected, "{text} inside a context");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_none_twice() {
+        let error = anyhow::Error::new(store(true)).context("cannot start").context("cannot start: no store");
+        let text = anstream::adapter::strip_str(&describe(&error)).to_string();
+        assert_eq!(
+            text,
+            "error: cannot start: no store\n  caused by: cannot read the engine's state at mongodb://host/freshet: \
+             connection refused\n"
+        );
+    }
+
+    #[test]
+    fn the_templates_of_the_progress_bar_are_valid() {
+        for len in [None, Some(0), Some(10)] {
+            let bar = progress(len, "replay");
+            bar.inc(3);
+            assert_eq!((bar.position(), bar.length()), (3, len));
+            bar.finish_and_clear();
+        }
+    }
+
+    #[test]
+    fn a_table_without_a_terminal_has_no_escapes() {
+        let mut table = table(&["figure", "value"]);
+        table.add_row(["events", "100000"]).force_no_tty();
+        let text = table.to_string();
+        assert!(text.contains("events") && !text.contains('\x1b'), "{text}");
+    }
+}

@@ -12,7 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::layers::Setting;
 use super::{Config, GatherMode, Problem, mask};
 
-/// Values that a key may have, both ends included; written as in the comments of `config.toml`.
+/// Values that a key may have, both ends included.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Range {
     Whole(i64, i64),
@@ -25,7 +25,7 @@ impl fmt::Display for Range {
         match self {
             Self::Whole(low, high) => write!(out, "{low} to {high}"),
             Self::Real(low, high) => write!(out, "{low} to {high}"),
-            Self::Time(low, high) => write!(out, "{low} to {high}"),
+            Self::Time(low, high) => write!(out, "\"{low}\" to \"{high}\""),
         }
     }
 }
@@ -185,8 +185,9 @@ fn is_database(name: &str) -> bool {
 }
 
 /// tracing-subscriber takes a misspelt level for the name of a module and logs it whole; a word alone must be a level.
-pub(crate) fn is_filter(text: &str) -> bool {
-    let is_level = |word: &str| word.trim().parse::<LevelFilter>().is_ok();
+fn is_filter(text: &str) -> bool {
+    // The empty word would be read as the level "error".
+    let is_level = |word: &str| !word.trim().is_empty() && word.trim().parse::<LevelFilter>().is_ok();
     let clear = |part: &str| part.contains('=') || is_level(part);
     EnvFilter::try_new(text).is_ok() && (text.contains('[') || text.split(',').all(clear))
 }

@@ -11,10 +11,13 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Table, Value};
 
 use super::{Config, DEFAULT_TOML, Problem, check, mask};
+
+type Name<'text> = Spanned<DeString<'text>>;
+type Body<'text> = Spanned<DeValue<'text>>;
 
 /// What the key of a librdkafka property starts with.
 pub(super) const PROPERTIES: &str = "broker.properties.";
@@ -98,16 +101,12 @@ impl Layer {
         let mut layer = Self::default();
         let file = File { path, text };
         match DeTable::parse(text) {
-            Ok(root) => root.get_ref().iter().for_each(|(name, body)| layer.section(&file, name, body)),
+            Ok(root) => in_order(root.get_ref()).for_each(|(name, body)| layer.section(&file, name, body)),
             Err(error) => {
                 let place = file.at(&error.span().unwrap_or_default()).place();
                 layer.problems.push(Problem::Syntax { place, reason: error.message().to_owned() });
             }
         }
-        layer.settings.sort_by_key(|setting| match setting.source {
-            Source::File { line, column, .. } => (line, column),
-            _ => (0, 0),
-        });
         layer
     }
 
@@ -139,12 +138,12 @@ impl Layer {
         layer
     }
 
-    fn section(&mut self, file: &File, name: &Spanned<impl AsRef<str>>, body: &Spanned<DeValue>) {
-        let section = name.get_ref().as_ref();
+    fn section(&mut self, file: &File, name: &Name, body: &Body) {
+        let section: &str = name.get_ref();
         let place = || file.at(&name.span()).place();
         match (body.get_ref(), DEFAULTS.contains_key(section)) {
             (DeValue::Table(keys), true) => {
-                for (name, value) in keys {
+                for (name, value) in in_order(keys) {
                     self.entry(file, &format!("{section}.{}", name.get_ref()), &name.span(), value);
                 }
             }
@@ -167,12 +166,12 @@ impl Layer {
         }
     }
 
-    fn entry(&mut self, file: &File, key: &str, name: &Range<usize>, value: &Spanned<DeValue>) {
+    fn entry(&mut self, file: &File, key: &str, name: &Range<usize>, value: &Body) {
         let source = file.at(&value.span());
         let inside_properties = format!("{key}.").starts_with(PROPERTIES);
         if let (DeValue::Table(keys), true) = (value.get_ref(), inside_properties) {
             // sasl.password = "…" without quotes is a table in a table for TOML, and one property for librdkafka.
-            for (part, value) in keys {
+            for (part, value) in in_order(keys) {
                 self.entry(file, &format!("{key}.{}", part.get_ref()), &part.span(), value);
             }
             return;
@@ -180,14 +179,14 @@ impl Layer {
         if !exists(key) {
             return self.problems.push(unknown_key(key, &file.at(name)));
         }
-        let read = Value::deserialize(ValueDeserializer::from(value.clone()));
-        match read.map_err(|error| error.message().to_owned()) {
+        match Value::deserialize(ValueDeserializer::from(value.clone())) {
             Ok(Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) if inside_properties => {
                 let text = file.text[value.span()].to_owned();
                 self.settings.push(Setting { key: key.to_owned(), value: Value::String(text), source });
             }
             Ok(value) => self.value(key.to_owned(), vec![value], source),
-            Err(reason) => self.problems.push(wrong_type(key, &reason, &source)),
+            // What the parser let through and no value can hold is a number past 64 bits.
+            Err(_) => self.problems.push(wrong_type(key, "the number is too large", &source)),
         }
     }
 
@@ -213,6 +212,13 @@ impl Layer {
         }
         self.problems.extend(refusal.map(|reason| wrong_type(&key, &reason, &source)));
     }
+}
+
+/// The entries as they stand in the text; toml hands them out by name.
+fn in_order<'t, 'text>(table: &'t DeTable<'text>) -> impl Iterator<Item = (&'t Name<'text>, &'t Body<'text>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries.into_iter()
 }
 
 /// A file's name beside its text, to turn positions into places.
@@ -268,14 +274,14 @@ fn fits(key: &str, value: &Value) -> Result<(), String> {
 fn wrong_type(key: &str, reason: &str, source: &Source) -> Problem {
     let secret = key == "store.uri" || key.strip_prefix(PROPERTIES).is_some_and(mask::is_secret);
     let reason = if secret { "expected a string" } else { reason };
-    let words =
-        [("usize", "a whole number from 0"), ("u64", "a whole number from 0"), ("u16", "a whole number from 0")];
-    let words = words.into_iter().chain([("i32", "a whole number"), ("f32", "a number")]);
+    let range = check::range(key);
+    let string = if matches!(range, Some(check::Range::Time(..))) { "a duration in quotes" } else { "a string" };
+    let whole = "a whole number from 0";
+    let words = [("usize", whole), ("u64", whole), ("u16", whole), ("i32", "a whole number"), ("f32", "a number")];
+    let words = words.into_iter().chain([("a string", string)]);
     let plain = words.into_iter().find_map(|(rust, word)| Some(format!("{}{word}", reason.strip_suffix(rust)?)));
-    let mut reason = plain.unwrap_or_else(|| reason.to_owned());
-    if let Some(range) = check::range(key) {
-        reason = format!("{reason}; allowed: {range}");
-    }
+    let allowed = range.map(|range| format!("; allowed: {range}")).unwrap_or_default();
+    let reason = format!("{}{allowed}", plain.as_deref().unwrap_or(reason));
     Problem::Type { place: source.place(), key: key.to_owned(), reason }
 }
 

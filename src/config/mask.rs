@@ -30,20 +30,35 @@ pub fn mask_uri(uri: &str) -> String {
     let (scheme, rest) = uri.split_at(start);
     // The last '@', because a password that was not percent-encoded may hold '@', '/' and '?' itself.
     let (user_info, address) = rest.rfind('@').map_or(("", rest), |at| rest.split_at(at));
-    let user_info = match user_info.split_once(':') {
-        Some((user, _)) => format!("{user}:{MASK}"),
-        None => user_info.to_owned(),
+    // It may also stand in an option at the end, whose secret then goes on behind it.
+    let last_option = split_options(user_info).1.rsplit('&').next().and_then(|option| option.split_once('='));
+    let inside_secret = last_option.is_some_and(|(name, _)| is_secret(name));
+    let (hidden, address) = match address.find('&') {
+        Some(end) if inside_secret => (MASK, &address[end..]),
+        None if inside_secret => (MASK, ""),
+        _ => ("", address),
     };
-    let Some((host, options)) = address.split_once('?') else { return format!("{scheme}{user_info}{address}") };
-    let options: Vec<String> = options.split('&').map(mask_option).collect();
-    format!("{scheme}{user_info}{host}?{}", options.join("&"))
+    let user_info = match user_info.split_once(':') {
+        Some((user, _)) => format!("{}:{MASK}", mask_options(user)),
+        None => mask_options(user_info),
+    };
+    format!("{scheme}{user_info}{hidden}{}", mask_options(address))
 }
 
-fn mask_option(option: &str) -> String {
-    match option.split_once('=') {
+/// What stands up to the `?`, and the options behind it; all of it may be options where there is no `?`.
+fn split_options(text: &str) -> (&str, &str) {
+    text.find('?').map_or(("", text), |at| text.split_at(at + 1))
+}
+
+/// The text with the value of each option that holds a secret masked.
+fn mask_options(text: &str) -> String {
+    let (before, options) = split_options(text);
+    let mask = |option: &str| match option.split_once('=') {
         Some((name, _)) if is_secret(name) => format!("{name}={MASK}"),
         _ => option.to_owned(),
-    }
+    };
+    let options: Vec<String> = options.split('&').map(mask).collect();
+    format!("{before}{}", options.join("&"))
 }
 
 /// The value of a key as it may be shown.
@@ -102,9 +117,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_password_survives(password in "[!-~]{1,20}#", user in "[a-z]{0,5}", tail in "[a-z/?=&:]{0,20}") {
+        fn no_password_survives(password in "[!-~]{1,20}#[!-~]{0,9}", user in "[a-z]{0,5}", tail in "[a-z/?=&:]{0,20}") {
             let shown = mask_uri(&format!("mongodb://{user}:{password}@{tail}"));
             prop_assert!(!shown.contains(&password), "{shown}");
+        }
+
+        #[test]
+        fn no_secret_option_survives(secret in "[!-%'-~]{1,9}#[!-%'-~]{1,9}", head in "[a-z:@/.]{0,12}") {
+            let shown = mask_uri(&format!("mongodb://{head}/?w=1&proxyPassword={secret}&a=b"));
+            prop_assert!(!secret.split('@').any(|part| part.contains('#') && shown.contains(part)), "{shown}");
         }
     }
 }

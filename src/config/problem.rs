@@ -55,7 +55,7 @@ pub enum Problem {
         variable: String,
     },
     /// A `--set` without `=`. Its text is not shown: it may be a secret.
-    #[error("--set: the {count}. one has no \"=\"; write --set section.key=value")]
+    #[error("--set: number {count} of them has no \"=\"; write --set section.key=value")]
     NoValue {
         /// Which `--set`, from 1.
         count: usize,
