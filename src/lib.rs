@@ -4,6 +4,7 @@
 //! [`gather`], [`learn`], [`publish`], [`serve`], [`store`]. A stage uses only stages before it; [`engine`] joins them.
 
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod consume;
 pub mod decode;
