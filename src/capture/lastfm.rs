@@ -51,6 +51,8 @@ fn plays([user, artist, weight]: [Field<'_>; 3]) -> Result<Interaction, CaptureE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::dataset::real;
+    use crate::capture::known::Layout;
 
     fn open_with(artists: &str, plays: &str) -> Result<Dataset, String> {
         let dir = tempfile::tempdir().unwrap();
@@ -61,7 +63,8 @@ mod tests {
 
     #[test]
     fn quotes_quote_nothing_and_line_ends_differ() {
-        let artists = format!("{ARTISTS}\n1\t\"Weird Al\" Yankovic\thttp://a\t\n2\tRoyce da 5'9\"\thttp://b\tp\n3\t311\tu\t\n");
+        let artists =
+            format!("{ARTISTS}\n1\t\"Weird Al\" Yankovic\thttp://a\t\n2\tRoyce da 5'9\"\thttp://b\tp\n3\t311\tu\t\n");
         let dataset = open_with(&artists, &format!("{PLAYS}\r\n2\t51\t13883\r\n2\t52\t11690\r\n")).unwrap();
         let names: Vec<_> = dataset.items.iter().map(|item| &*item.title).collect();
         assert_eq!(names, ["\"Weird Al\" Yankovic", "Royce da 5'9\"", "311"]);
@@ -73,7 +76,6 @@ mod tests {
 
     #[test]
     fn rows_are_ordered_by_the_hash_of_their_ids() {
-        // sha256: "1\t1" 84b8…, "1\t2" and the others in the order that the file below does not have.
         let pairs = [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")];
         let mut expected: Vec<_> = pairs
             .iter()
@@ -101,5 +103,16 @@ mod tests {
             let error = open_with(&artists, &plays).err().expect("must be refused");
             assert!(error.contains(message), "{error}");
         }
+    }
+
+    #[test]
+    fn the_real_files_give_the_known_rows() {
+        let Some(dir) = real(Layout::LastFm) else { return };
+        let dataset = open(&dir).unwrap();
+        assert_eq!((dataset.n_rows, dataset.items.len()), (Some(92_834), 17_632));
+        let rows: Vec<_> = dataset.rows.map(Result::unwrap).collect();
+        let triple = |place: usize| (&*rows[place].user, &*rows[place].item, rows[place].count.unwrap() as u32);
+        assert_eq!([0, 1, 2].map(triple), [("1091", "12277", 626), ("1052", "12011", 194), ("209", "486", 154)]);
+        assert_eq!(triple(92_833), ("1929", "3289", 1_431));
     }
 }

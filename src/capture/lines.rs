@@ -124,9 +124,8 @@ impl<'a> Line<'a> {
     /// The line's `N` fields between separators.
     pub(crate) fn fields<const N: usize>(self, separator: char) -> Result<[Field<'a>; N], CaptureError> {
         let fields = self.split(separator);
-        <[Field; N]>::try_from(fields).map_err(|fields| {
-            self.row(format!("the line has {} fields between {separator:?}, not {N}", fields.len()))
-        })
+        <[Field; N]>::try_from(fields)
+            .map_err(|fields| self.row(format!("the line has {} fields between {separator:?}, not {N}", fields.len())))
     }
 
     /// All fields of the line.
@@ -148,13 +147,7 @@ impl<'a> Line<'a> {
 
     /// An error about one field of the line.
     pub(crate) fn field(self, field: &'static str, found: &[u8], allowed: &'static str) -> CaptureError {
-        CaptureError::Field {
-            path: self.path.to_owned(),
-            line: self.number,
-            field,
-            found: shown(found),
-            allowed,
-        }
+        CaptureError::Field { path: self.path.to_owned(), line: self.number, field, found: shown(found), allowed }
     }
 }
 

@@ -86,7 +86,9 @@ fn item(line: Line<'_>, genres: &[String]) -> Result<Item, CaptureError> {
     let expected = BEFORE_FLAGS + genres.len();
     if fields.len() != expected {
         let found = fields.len();
-        return Err(line.row(format!("the line has {found} fields between '|', not {expected}, with the genres of u.genre")));
+        return Err(
+            line.row(format!("the line has {found} fields between '|', not {expected}, with the genres of u.genre"))
+        );
     }
     let mut item = Item {
         id: fields[0].text("item")?.to_owned(),
@@ -122,12 +124,18 @@ fn year_of_date(date: &str) -> Option<i32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::capture::dataset::{fingerprint, real};
+    use crate::capture::known::Layout;
+
+    /// The rows of the real set, in order. Its other copy must give the same ones.
+    pub(crate) const FINGERPRINT: &str = "0791babbcaec555276d751e6d06b56c00c6448de7afc727e0ad7183b89231abe";
 
     const DATA: &str = "1\t10\t3\t200\n2\t20\t5\t100\n3\t10\t1\t200\n1\t20\t4\t100\n";
     const GENRES: &str = "unknown|0\nDrama|1\nMusical|2\n\n";
-    const ITEMS: &[u8] = b"10|Mis\xe9rables, Les (1995)|01-Jan-1996||http://x/Mis%E9rables|0|1|1\n20|unknown||||1|0|0\n";
+    const ITEMS: &[u8] =
+        b"10|Mis\xe9rables, Les (1995)|01-Jan-1996||http://x/Mis%E9rables|0|1|1\n20|unknown||||1|0|0\n";
     const USERS: &str = "1|24|M|technician|00501\n2|53|F|other|T8H1N\n";
 
     fn folder(data: &[u8], items: &[u8], users: &[u8]) -> tempfile::TempDir {
@@ -151,12 +159,15 @@ mod tests {
             assert_eq!(dataset.n_rows, Some(4));
             let rows: Vec<_> = dataset.rows.map(Result::unwrap).collect();
             let pairs: Vec<_> = rows.iter().map(|row| (&*row.user, &*row.item, row.rating, row.ts)).collect();
-            assert_eq!(pairs, [
-                ("2", "20", Some(5.0), Some(100_000)),
-                ("1", "20", Some(4.0), Some(100_000)),
-                ("1", "10", Some(3.0), Some(200_000)),
-                ("3", "10", Some(1.0), Some(200_000)),
-            ]);
+            assert_eq!(
+                pairs,
+                [
+                    ("2", "20", Some(5.0), Some(100_000)),
+                    ("1", "20", Some(4.0), Some(100_000)),
+                    ("1", "10", Some(3.0), Some(200_000)),
+                    ("3", "10", Some(1.0), Some(200_000)),
+                ]
+            );
         }
     }
 
@@ -188,7 +199,10 @@ mod tests {
         let cases: [(&[u8], &str); 6] = [
             (b"1\t2\tfive\t9\n", "u.data: line 1: field \"rating\" is \"five\"; allowed is a number from 1 to 5"),
             (b"1\t2\t6\t9\n", "u.data: line 1: field \"rating\" is \"6\"; allowed is a number from 1 to 5"),
-            (b"1\t2\t3\t9\n1\t2\t3\n", "u.data: line 2: the line has 3 fields between '\\t', not 4; found \"1\\t2\\t3\""),
+            (
+                b"1\t2\t3\t9\n1\t2\t3\n",
+                "u.data: line 2: the line has 3 fields between '\\t', not 4; found \"1\\t2\\t3\"",
+            ),
             (b"1\t2\t3\t1e9\n", "u.data: line 1: field \"timestamp\" is \"1e9\"; allowed is a whole number of seconds"),
             (b"\xff\x00\t2\t3\t9\n", "u.data: line 1: field \"user\" is \"\u{fffd}\\0\"; allowed is UTF-8 text"),
             (b"", "u.data is empty; expected user, item, rating"),
@@ -203,5 +217,21 @@ mod tests {
         assert!(error.starts_with("u.item: line 1: the flag of genre \"Drama\" is \"2\", not 0 or 1"), "{error}");
         let error = refusal(DATA.as_bytes(), items, b"1|young|M|artist|1\n");
         assert!(error.starts_with("u.user: line 1: field \"age\" is \"young\""), "{error}");
+    }
+
+    #[test]
+    fn the_real_files_give_the_known_rows_and_titles() {
+        let Some(dir) = real(Layout::MovieLens) else { return };
+        let dataset = open(&dir).unwrap();
+        assert_eq!(dataset.items[542].title, "Misérables, Les (1995)");
+        assert_eq!(dataset.items.iter().filter(|item| item.year.is_none()).count(), 1);
+        assert_eq!((dataset.items.len(), dataset.users.len()), (1_682, 943));
+        let rows: Vec<_> = dataset.rows.map(Result::unwrap).collect();
+        let triple = |row: &Interaction| (row.user.clone(), row.item.clone(), row.rating.unwrap() as u8);
+        let begin: Vec<_> = rows[..5].iter().map(triple).collect();
+        let expected = [("259", "255", 4), ("259", "286", 4), ("259", "298", 4), ("259", "185", 4), ("259", "173", 4)];
+        assert_eq!(begin, expected.map(|(user, item, rating)| (user.to_owned(), item.to_owned(), rating)));
+        assert_eq!(triple(&rows[99_999]), ("729".to_owned(), "272".to_owned(), 4));
+        assert_eq!(fingerprint(&rows), FINGERPRINT);
     }
 }

@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
+use super::Item;
 use super::dataset::Dataset;
 use super::error::CaptureError;
 use super::lines::{Field, read_table};
 use super::movielens::{interaction, sort_by_time, user, year_in_title};
-use super::Item;
 
 const INTER: &str = "user_id:token\titem_id:token\trating:float\ttimestamp:float";
 const ITEM: &str = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq";
@@ -46,6 +46,9 @@ fn item([id, title, year, genres]: [Field<'_>; 4]) -> Result<Item, CaptureError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::dataset::{fingerprint, real};
+    use crate::capture::known::Layout;
+    use crate::capture::movielens;
 
     fn folder(inter: &str, item: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -63,11 +66,10 @@ mod tests {
         );
         let dataset = open(folder(&format!("{INTER}\n1\t543\t3\t200\n1\t267\t4\t100\n"), &items).path()).unwrap();
         let titles: Vec<_> = dataset.items.iter().map(|item| (&*item.title, item.year)).collect();
-        assert_eq!(titles, [
-            ("Misérables, Les (1995)", Some(1995)),
-            ("unknown", None),
-            ("Land III (1995) (V)", Some(1995))
-        ]);
+        assert_eq!(
+            titles,
+            [("Misérables, Les (1995)", Some(1995)), ("unknown", None), ("Land III (1995) (V)", Some(1995))]
+        );
         assert_eq!(dataset.items[0].genres, ["Drama", "Musical"]);
         assert_eq!(dataset.users[0].zip.as_deref(), Some("00501"));
         let rows: Vec<_> = dataset.rows.map(Result::unwrap).map(|row| (row.item, row.ts)).collect();
@@ -80,5 +82,18 @@ mod tests {
         let error = open(dir.path()).err().expect("must be refused").to_string();
         assert!(error.contains("ml-100k.inter: line 1: the header is another; found \"user_id\\titem_id\""), "{error}");
         assert!(error.contains("timestamp:float"), "{error}");
+    }
+
+    #[test]
+    fn the_real_copy_gives_the_rows_and_catalogue_of_the_original() {
+        let Some(dir) = real(Layout::Recbole) else { return };
+        let copy = open(&dir).unwrap();
+        let rows: Vec<_> = copy.rows.map(Result::unwrap).collect();
+        assert_eq!(fingerprint(&rows), movielens::tests::FINGERPRINT);
+        let Some(dir) = real(Layout::MovieLens) else { return };
+        let original = movielens::open(&dir).unwrap();
+        let without_url: Vec<_> = original.items.into_iter().map(|item| Item { url: None, ..item }).collect();
+        assert_eq!(copy.items, without_url);
+        assert_eq!(copy.users, original.users);
     }
 }

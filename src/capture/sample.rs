@@ -30,23 +30,108 @@ const RANK: usize = 6;
 const MEAN: f64 = 3.53;
 
 const GENRES: [&str; 12] = [
-    "Adventure", "Animation", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Horror", "Musical", "Mystery",
-    "Romance", "Western",
+    "Adventure",
+    "Animation",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Western",
 ];
-const OCCUPATIONS: [&str; 10] = [
-    "archivist", "baker", "carpenter", "editor", "engineer", "gardener", "nurse", "pilot", "student", "teacher",
-];
+const OCCUPATIONS: [&str; 10] =
+    ["archivist", "baker", "carpenter", "editor", "engineer", "gardener", "nurse", "pilot", "student", "teacher"];
 const FIRST: [&str; 42] = [
-    "Amber", "Borrowed", "Broken", "Burning", "Careless", "Common", "Copper", "Crooked", "Distant", "Early", "Empty",
-    "Faithful", "Final", "Forgotten", "Frozen", "Gentle", "Golden", "Hidden", "Hollow", "Idle", "Last", "Little", "Lost",
-    "Lucky", "Midnight", "Narrow", "Northern", "Open", "Paper", "Patient", "Quiet", "Restless", "Salt", "Second", "Silent",
-    "Silver", "Stolen", "Sudden", "Tender", "Unlikely", "Wandering", "Winter",
+    "Amber",
+    "Borrowed",
+    "Broken",
+    "Burning",
+    "Careless",
+    "Common",
+    "Copper",
+    "Crooked",
+    "Distant",
+    "Early",
+    "Empty",
+    "Faithful",
+    "Final",
+    "Forgotten",
+    "Frozen",
+    "Gentle",
+    "Golden",
+    "Hidden",
+    "Hollow",
+    "Idle",
+    "Last",
+    "Little",
+    "Lost",
+    "Lucky",
+    "Midnight",
+    "Narrow",
+    "Northern",
+    "Open",
+    "Paper",
+    "Patient",
+    "Quiet",
+    "Restless",
+    "Salt",
+    "Second",
+    "Silent",
+    "Silver",
+    "Stolen",
+    "Sudden",
+    "Tender",
+    "Unlikely",
+    "Wandering",
+    "Winter",
 ];
 const SECOND: [&str; 42] = [
-    "Alphabet", "Anchor", "Autumn", "Bridge", "Captain", "Carnival", "Clockmaker", "Compass", "Country", "Crossing",
-    "Daughter", "Evening", "Ferry", "Fortune", "Garden", "Guest", "Harbour", "Horizon", "House", "Island", "Journey",
-    "Kingdom", "Lantern", "Letter", "Lighthouse", "Market", "Mirror", "Mountain", "Neighbour", "Orchard", "Passenger",
-    "Promise", "River", "Road", "Season", "Secret", "Shadow", "Stranger", "Summer", "Tide", "Valley", "Witness",
+    "Alphabet",
+    "Anchor",
+    "Autumn",
+    "Bridge",
+    "Captain",
+    "Carnival",
+    "Clockmaker",
+    "Compass",
+    "Country",
+    "Crossing",
+    "Daughter",
+    "Evening",
+    "Ferry",
+    "Fortune",
+    "Garden",
+    "Guest",
+    "Harbour",
+    "Horizon",
+    "House",
+    "Island",
+    "Journey",
+    "Kingdom",
+    "Lantern",
+    "Letter",
+    "Lighthouse",
+    "Market",
+    "Mirror",
+    "Mountain",
+    "Neighbour",
+    "Orchard",
+    "Passenger",
+    "Promise",
+    "River",
+    "Road",
+    "Season",
+    "Secret",
+    "Shadow",
+    "Stranger",
+    "Summer",
+    "Tide",
+    "Valley",
+    "Witness",
 ];
 
 /// Generates `n` rows, at most one for each pair of user and item.
@@ -94,8 +179,7 @@ fn films(rng: &mut Pcg64) -> Vec<Film> {
     let mut ranks: Vec<u64> = (0..ITEMS as u64).collect();
     ranks.shuffle(rng);
     let film = |(index, (title, rank)): (usize, (String, u64))| {
-        let genres: BTreeSet<usize> =
-            (0..rng.random_range(1..=3)).map(|_| rng.random_range(0..GENRES.len())).collect();
+        let genres: BTreeSet<usize> = (0..rng.random_range(1..=3)).map(|_| rng.random_range(0..GENRES.len())).collect();
         let own = vector(rng, 0.35);
         let share = genres.len() as f64;
         let taste = std::array::from_fn(|k| own[k] + genres.iter().map(|g| genre_taste[*g][k]).sum::<f64>() / share);
@@ -218,4 +302,47 @@ fn sessions(rng: &mut Pcg64, count: usize) -> Vec<i64> {
         seconds.push(now);
     }
     seconds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::dataset::fingerprint;
+
+    fn rows(seed: u64, n: usize) -> Vec<Interaction> {
+        sample(seed, n).rows.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn one_seed_gives_the_same_rows_everywhere_and_another_seed_others() {
+        assert_eq!(fingerprint(&rows(SEED, ROWS)), "5f41413bd7a3f78e30cce8feea215fc779d6b6701fb84a505dec78f57a199ffb");
+        assert_ne!(rows(1, 100), rows(2, 100));
+    }
+
+    #[test]
+    fn the_sample_has_the_shape_it_promises() {
+        let dataset = sample(SEED, ROWS);
+        let titles: BTreeSet<_> = dataset.items.iter().map(|item| item.title.as_str()).collect();
+        assert_eq!((titles.len(), dataset.users.len()), (ITEMS, USERS));
+        let rows: Vec<_> = dataset.rows.map(Result::unwrap).collect();
+        assert_eq!(rows.len(), ROWS);
+        assert!(rows.is_sorted_by_key(|row| row.ts));
+        let span = rows[ROWS - 1].ts.unwrap() - rows[0].ts.unwrap();
+        assert!(span > 200 * 86_400_000, "{span}");
+        let pairs: BTreeSet<_> = rows.iter().map(|row| (&row.user, &row.item)).collect();
+        assert_eq!(pairs.len(), ROWS, "a pair comes twice");
+        let ratings: Vec<f64> = rows.iter().filter_map(|row| row.rating).map(f64::from).collect();
+        let mean = ratings.iter().sum::<f64>() / ROWS as f64;
+        let deviation = (ratings.iter().map(|rating| (rating - mean).powi(2)).sum::<f64>() / ROWS as f64).sqrt();
+        assert!((3.3..3.9).contains(&mean) && (1.0..1.3).contains(&deviation), "mean {mean}, deviation {deviation}");
+    }
+
+    #[test]
+    fn any_number_of_rows_can_be_had_up_to_every_pair_once() {
+        for n in [0, 1, 500, 200_000] {
+            assert_eq!(rows(7, n).len(), n);
+        }
+        let mut rng = Pcg64::seed_from_u64(7);
+        assert_eq!(counts(&mut rng, usize::MAX), vec![ITEMS; USERS]);
+    }
 }

@@ -16,12 +16,13 @@ use super::interaction::EVENT_VERSION;
 use super::lines::{Line, Lines};
 
 /// Kinds of file, for an error.
-pub(crate) const FILES: &str = "a .csv file, a .ndjson, .jsonl or .json file with one event a line, or - for such lines on stdin";
+pub(crate) const FILES: &str =
+    "a .csv file, a .ndjson, .jsonl or .json file with one event a line, or - for such lines on stdin";
 
 /// The columns of CSV, which are the fields of an event.
 pub const COLUMNS: [&str; 6] = ["user", "item", "rating", "count", "ts", "id"];
 
-const HEADER: &str = "has the columns user and item, and may have rating, count, ts and id, in any order";
+const HEADER: &str = "a header with the columns user and item, and optionally rating, count, ts and id, in any order";
 const CSV_ROW: &str = "as many values as the header has columns";
 const JSON_ROW: &str = "one JSON object a line with user, item, and optionally rating, count, ts, id";
 
@@ -42,10 +43,8 @@ pub fn open(path: &Path) -> Result<Dataset, CaptureError> {
         _ if path.exists() => {
             Err(CaptureError::UnknownFormat { path: path.to_owned(), allowed: format!("allowed are {FILES}") })
         }
-        _ => reader(path, JSON_ROW).and(Err(CaptureError::UnknownFormat {
-            path: path.to_owned(),
-            allowed: format!("allowed are {FILES}"),
-        })),
+        _ => reader(path, JSON_ROW)
+            .and(Err(CaptureError::UnknownFormat { path: path.to_owned(), allowed: format!("allowed are {FILES}") })),
     }
 }
 
@@ -88,7 +87,7 @@ pub fn ndjson(path: &Path, reader: impl BufRead + Send + 'static) -> Dataset {
 
 /// Where each of [`COLUMNS`] stands in the file.
 fn columns(path: &Path, header: &ByteRecord) -> Result<[Option<usize>; COLUMNS.len()], CaptureError> {
-    let refuse = |problem| Err(CaptureError::Header { path: path.to_owned(), problem, allowed: HEADER });
+    let refuse = |problem| Err(CaptureError::Header { path: path.to_owned(), problem, expected: HEADER });
     let mut columns = [None; COLUMNS.len()];
     for (place, name) in header.iter().enumerate() {
         let Some(field) = COLUMNS.iter().position(|known| known.as_bytes() == name.trim_ascii()) else {
@@ -221,7 +220,9 @@ fn event(line: Line<'_>) -> Result<Interaction, CaptureError> {
         return Err(refuse("v", v, "1, or no v"));
     }
     let text = |name| match get(name) {
-        Some(value) => json_text(value).map(Some).ok_or_else(|| refuse(name, value, "text that is not empty, or a whole number")),
+        Some(value) => {
+            json_text(value).map(Some).ok_or_else(|| refuse(name, value, "text that is not empty, or a whole number"))
+        }
         None => Ok(None),
     };
     let number = |name, allowed, accept: fn(&f32) -> bool| match get(name) {
@@ -257,4 +258,128 @@ fn json_problem(error: &serde_json::Error) -> String {
     let reason = text.split(" at line ").next().unwrap_or_default();
     let cut = if error.is_eof() { "the JSON is cut short" } else { "the line is not JSON" };
     format!("{cut} ({reason} at column {})", error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_csv(text: &[u8]) -> Result<Vec<Result<Interaction, String>>, String> {
+        let dataset =
+            csv(Path::new("f.csv"), std::io::Cursor::new(text.to_vec())).map_err(|error| error.to_string())?;
+        Ok(dataset.rows.map(|row| row.map_err(|error| error.to_string())).collect())
+    }
+
+    fn read_json(text: &[u8]) -> Vec<Result<Interaction, String>> {
+        let dataset = ndjson(Path::new("f.ndjson"), std::io::Cursor::new(text.to_vec()));
+        dataset.rows.map(|row| row.map_err(|error| error.to_string())).collect()
+    }
+
+    fn row(user: &str, item: &str, rating: Option<f32>) -> Interaction {
+        Interaction { user: user.to_owned(), item: item.to_owned(), rating, count: None, ts: None, id: None }
+    }
+
+    #[test]
+    fn csv_columns_come_in_any_order_and_empty_values_are_absent() {
+        let text = "\u{feff}ts,item,user,count\r\n881250949000,242,196,\r\n,\"a,\"\"b\",7,2.5\r\n";
+        let mut first = row("196", "242", None);
+        first.ts = Some(881_250_949_000);
+        let mut second = row("7", "a,\"b", None);
+        second.count = Some(2.5);
+        assert_eq!(read_csv(text.as_bytes()), Ok(vec![Ok(first), Ok(second)]));
+    }
+
+    #[test]
+    fn a_bad_csv_row_is_told_with_its_place_and_the_rows_after_it_still_come() {
+        let text = b"user,item,rating,ts\n1,2,five,\n1,2,NaN,\n1,2\n,2,3,\n1,\xff,3,\n1,2,3,1e9\n\n1,2,3,\n";
+        let rows = read_csv(text).unwrap();
+        let errors: Vec<_> = rows.iter().filter_map(|row| row.as_ref().err()).collect();
+        let expected = [
+            "f.csv: line 2: field \"rating\" is \"five\"; allowed is a finite number",
+            "f.csv: line 3: field \"rating\" is \"NaN\"; allowed is a finite number",
+            "f.csv: line 4: the row has 2 values, the header 4 columns; found \"12\", expected as many values as the header \
+             has columns",
+            "f.csv: line 5: field \"user\" is \"\"; allowed is text that is not empty",
+            "f.csv: line 6: field \"item\" is \"\u{fffd}\"; allowed is UTF-8 text",
+            "f.csv: line 7: field \"ts\" is \"1e9\"; allowed is a whole number of milliseconds since the epoch",
+        ];
+        assert_eq!(errors, expected);
+        assert_eq!(rows.last(), Some(&Ok(row("1", "2", Some(3.0)))));
+    }
+
+    #[test]
+    fn a_header_that_is_not_an_events_is_refused() {
+        let cases: [(&[u8], &str); 4] = [
+            (
+                b"user,rating\n1,2\n",
+                "f.csv: line 1: no column \"item\"; expected a header with the columns user and item",
+            ),
+            (b"user,item,timestamp\n", "f.csv: line 1: unknown column \"timestamp\""),
+            (b"user,item,user\n", "f.csv: line 1: column \"user\" twice"),
+            (b"\x00\xff\x10garbage", "f.csv: line 1: unknown column \"\\0\u{fffd}\\u{10}garbage\""),
+        ];
+        for (text, message) in cases {
+            let error = read_csv(text).unwrap_err();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn ndjson_takes_numbers_as_ids_and_ignores_what_it_does_not_know() {
+        let text = b"\xef\xbb\xbf{\"v\":1,\"user\":196,\"item\":\"242\",\"rating\":3,\"more\":[]}\r\n\r\n{\"item\":\"b\",\"user\":\"a\",\"rating\":null}";
+        assert_eq!(read_json(text), [Ok(row("196", "242", Some(3.0))), Ok(row("a", "b", None))]);
+    }
+
+    #[test]
+    fn a_bad_json_line_is_told_with_its_place_and_the_rows_after_it_still_come() {
+        let good = r#"{"user":"1","item":"2"}"#;
+        let cases = [
+            (r#"{"user":"1","item":"#, "the JSON is cut short (EOF while parsing a value at column 19); found"),
+            (r#"["1","2"]"#, "the line is JSON, but not an object"),
+            ("garbage", "the line is not JSON (expected value at column 1); found \"garbage\""),
+            (r#"{"user":"1"}"#, "the field \"item\" is missing; found"),
+            (
+                r#"{"user":"","item":"2"}"#,
+                r#"field "user" is "\"\""; allowed is text that is not empty, or a whole number"#,
+            ),
+            (r#"{"user":1.5,"item":"2"}"#, r#"field "user" is "1.5"; allowed is"#),
+            (
+                r#"{"user":"1","item":"2","rating":"five"}"#,
+                r#"field "rating" is "\"five\""; allowed is a finite number"#,
+            ),
+            (r#"{"user":"1","item":"2","rating":1e300}"#, r#"field "rating" is "1e+300"; allowed is a finite number"#),
+            (r#"{"user":"1","item":"2","count":0}"#, r#"field "count" is "0"; allowed is a number above 0"#),
+            (
+                r#"{"user":"1","item":"2","ts":1.5}"#,
+                r#"field "ts" is "1.5"; allowed is a whole number of milliseconds"#,
+            ),
+            (r#"{"v":2,"user":"1","item":"2"}"#, r#"field "v" is "2"; allowed is 1, or no v"#),
+        ];
+        for (bad, message) in cases {
+            let rows = read_json(format!("{good}\n{bad}\n{good}\n").as_bytes());
+            let [Ok(_), Err(error), Ok(_)] = &rows[..] else { panic!("{rows:?}") };
+            assert!(error.starts_with(&format!("f.ndjson: line 2: {message}")), "{error}");
+        }
+        let rows = read_json(b"{\"user\":\"\xff\",\"item\":\"2\"}\n\xff\xfe\x00");
+        assert!(rows.len() == 2 && rows.iter().all(Result::is_err), "{rows:?}");
+    }
+
+    #[test]
+    fn an_empty_file_and_an_unknown_ending_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let cases = [
+            ("f.csv", "", "is empty; expected a header with the columns"),
+            ("f.jsonl", "", "is empty; expected one JSON object a line"),
+            ("f.parquet", "PAR1", "allowed are a .csv file, a .ndjson"),
+            ("ratings", "1,2", "cannot tell what"),
+        ];
+        for (name, text, message) in cases {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let error = open(&path).err().expect("must be refused").to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        assert_eq!(read_json(b"\n\n").len(), 1);
+        assert_eq!(read_csv(b"user,item\n"), Ok(vec![]));
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Apart from [`crate::capture`], which does the work, so that all that is shown to a person is here.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -220,11 +220,10 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<()> {
         convert::to_stdout(rows, format)?;
         return Ok(());
     };
-    let bar = std::io::stderr().is_terminal().then(ProgressBar::new_spinner);
-    let written = convert::to_file(rows, format, path)?;
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    // The bar draws nothing where standard error is no terminal.
+    let bar = dataset.n_rows.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    let written = convert::to_file(Box::new(bar.wrap_iter(rows)), format, path)?;
+    bar.finish_and_clear();
     anstream::eprintln!("wrote {written} rows of {} to {}", dataset.name, path.display());
     Ok(())
 }
