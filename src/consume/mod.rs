@@ -3,11 +3,17 @@
 //! In: bytes on a topic's partitions. Out: [`RawEvent`]s, each partition's in offset order, none twice within one
 //! assignment. Guarantee: reading starts at the store's offsets, and only offsets that the store holds are committed.
 
+mod embedded;
+mod kafka;
 pub mod offsets;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+
+use crate::capture::embedded_log::LogFileError;
+use crate::capture::kafka_link::LinkError;
+use crate::config::{BrokerKind, Config};
 
 pub use offsets::{OffsetError, Offsets, OffsetsDelta};
 
@@ -97,4 +103,29 @@ pub enum ConsumeError {
         /// What SQLite or the file system said.
         reason: String,
     },
+}
+
+impl From<LinkError> for ConsumeError {
+    fn from(error: LinkError) -> Self {
+        Self::Kafka { action: error.action, brokers: error.brokers, reason: error.reason }
+    }
+}
+
+impl From<LogFileError> for ConsumeError {
+    fn from(error: LogFileError) -> Self {
+        Self::Embedded { action: error.action, path: error.path, reason: error.reason }
+    }
+}
+
+/// Opens the configured log for reading `broker.topic`, which is created where it is missing. Each partition is read
+/// from its offset in `start`, and from its beginning where `start` names none.
+///
+/// # Errors
+/// If Kafka cannot be reached for `broker.connect_timeout`, a property is refused, the embedded log cannot be used, or
+/// `start` lies beyond the log's end, so that this cannot be the log that was read before.
+pub async fn open(config: &Config, start: Offsets) -> Result<Box<dyn Consumer>, ConsumeError> {
+    Ok(match config.broker.kind {
+        BrokerKind::Embedded => Box::new(embedded::EmbeddedConsumer::open(config, start).await?),
+        BrokerKind::Kafka => Box::new(kafka::KafkaConsumer::open(&config.broker, start).await?),
+    })
 }

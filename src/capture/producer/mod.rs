@@ -2,12 +2,23 @@
 //!
 //! In: records. Out: records on a topic, in the order sent for each key, each with a delivery report that is counted.
 
+mod embedded;
+mod kafka;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::embedded_log::LogFileError;
+use super::kafka_link::LinkError;
+use crate::config::{BrokerKind, Config};
 
 /// One record to be written to a topic.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Key that chooses the partition (the user id, so that one user's events keep their order).
+    /// Key that chooses the partition (the user id, so that one user's events keep their order); empty for no key, and
+    /// then any partition.
     pub key: Vec<u8>,
     /// The event's bytes.
     pub payload: Vec<u8>,
@@ -48,20 +59,88 @@ pub trait Producer: Send + Sync {
 /// Why records cannot be produced.
 #[derive(Debug, thiserror::Error)]
 pub enum ProduceError {
-    /// The Kafka client refused.
-    #[error("cannot produce to kafka topic {topic:?}: {source}")]
+    /// The Kafka client failed.
+    #[error("cannot {action} on kafka at {brokers}: {reason}")]
     Kafka {
-        /// Topic name.
-        topic: String,
+        /// What was being done.
+        action: &'static str,
+        /// `bootstrap.servers`.
+        brokers: String,
         /// What the client said.
-        source: rdkafka::error::KafkaError,
+        reason: String,
     },
-    /// The embedded log refused.
-    #[error("cannot write to the embedded log {path}: {reason}")]
+    /// The embedded log failed.
+    #[error("cannot {action} on the embedded log {path}: {reason}")]
     Embedded {
+        /// What was being done.
+        action: &'static str,
         /// The log's file.
         path: String,
         /// What SQLite or the file system said.
         reason: String,
     },
+}
+
+impl From<LinkError> for ProduceError {
+    fn from(error: LinkError) -> Self {
+        Self::Kafka { action: error.action, brokers: error.brokers, reason: error.reason }
+    }
+}
+
+impl From<LogFileError> for ProduceError {
+    fn from(error: LogFileError) -> Self {
+        Self::Embedded { action: error.action, path: error.path, reason: error.reason }
+    }
+}
+
+/// Opens the configured log for writing to `broker.topic`, which is created where it is missing.
+///
+/// # Errors
+/// If Kafka cannot be reached for `broker.connect_timeout`, a property is refused, or the embedded log cannot be used.
+pub async fn open(config: &Config) -> Result<Arc<dyn Producer>, ProduceError> {
+    Ok(match config.broker.kind {
+        BrokerKind::Embedded => Arc::new(embedded::EmbeddedProducer::open(config).await?),
+        BrokerKind::Kafka => Arc::new(kafka::KafkaProducer::open(&config.broker).await?),
+    })
+}
+
+/// Where records go, for people and without secrets: `embedded log freshet-data/log.db`, `kafka at host:9092`.
+#[must_use]
+pub fn location(config: &Config) -> String {
+    match config.broker.kind {
+        BrokerKind::Embedded => format!("embedded log {}", super::embedded_log::path(config).display()),
+        BrokerKind::Kafka => format!("kafka at {}", super::kafka_link::brokers(&config.broker)),
+    }
+}
+
+/// Counts delivery reports, and lets a flush wait for them.
+#[derive(Debug)]
+struct Tally(watch::Sender<Deliveries>);
+
+impl Tally {
+    fn new() -> Self {
+        Self(watch::Sender::new(Deliveries::default()))
+    }
+
+    fn delivered(&self, records: u64) {
+        self.0.send_modify(|counts| counts.delivered += records);
+    }
+
+    fn failed(&self, records: u64, why: impl FnOnce() -> String) {
+        self.0.send_modify(|counts| {
+            counts.failed += records;
+            counts.first_error.get_or_insert_with(why);
+        });
+    }
+
+    fn counts(&self) -> Deliveries {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until `records` have their report.
+    async fn settled(&self, records: u64) -> Deliveries {
+        let mut counts = self.0.subscribe();
+        let settled = counts.wait_for(|counts| counts.delivered + counts.failed >= records).await;
+        settled.expect("the sender lives as long as self").clone()
+    }
 }

@@ -1,0 +1,266 @@
+//! What the Kafka producer and consumer share: client properties, librdkafka's log lines and errors, the first connection
+//! with its retries, and the topic's creation.
+//!
+//! Apart from both, so that an operator meets one behaviour: one line when Kafka goes away, one when it is back, and
+//! errors that name the property or address to correct.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use backon::{ExponentialBuilder, Retryable};
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::Client;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::config::BrokerConfig;
+
+/// Longest wait for one answer of a broker.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why Kafka cannot be used; becomes the stage's own error.
+#[derive(Debug)]
+pub(crate) struct LinkError {
+    pub(crate) action: &'static str,
+    pub(crate) brokers: String,
+    pub(crate) reason: String,
+}
+
+/// Properties for a client: what every client needs, then `ours`, then the operator's.
+pub(crate) fn client_config(broker: &BrokerConfig, ours: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &broker.servers).set("client.id", "freshet");
+    // A broker that is back is found within a second; librdkafka's own default is up to ten.
+    config.set("reconnect.backoff.max.ms", "1000").set("socket.nagle.disable", "true");
+    // Every line passes through `Context::log`, where the level of the log decides.
+    config.set_log_level(RDKafkaLogLevel::Info);
+    config.extend(ours.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
+    config.extend(broker.properties.iter().map(|(key, value)| (key.clone(), value.clone())));
+    config
+}
+
+/// `bootstrap.servers` in force.
+pub(crate) fn brokers(broker: &BrokerConfig) -> &str {
+    let metadata_list = || broker.properties.get("metadata.broker.list");
+    broker.properties.get("bootstrap.servers").or_else(metadata_list).unwrap_or(&broker.servers)
+}
+
+/// The error for a failure of the client.
+pub(crate) fn failed(broker: &BrokerConfig, action: &'static str, error: &KafkaError) -> LinkError {
+    refused(broker, action, reason(error))
+}
+
+/// The error for something that cannot go on.
+pub(crate) fn refused(broker: &BrokerConfig, action: &'static str, reason: String) -> LinkError {
+    LinkError { action, brokers: brokers(broker).to_owned(), reason }
+}
+
+/// What the client said, naming the property if it is about one, and never a secret.
+fn reason(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, description, key, value) => {
+            let secret = ["password", "secret", "key", "token", "pem"].iter().any(|word| key.contains(word));
+            let hide = secret && !value.is_empty();
+            let description = if hide { description.replace(value.as_str(), "***") } else { description.clone() };
+            format!("property {key:?} under [broker.properties] is refused: {description}")
+        }
+        KafkaError::ClientCreation(text) => {
+            format!("the properties do not fit together, see [broker.properties]: {text}")
+        }
+        other => match other.rdkafka_error_code() {
+            Some(code) => code.to_string(),
+            None => other.to_string(),
+        },
+    }
+}
+
+/// Whether Kafka answers, so that going and coming back are each told once.
+#[derive(Debug)]
+pub(crate) struct Link {
+    brokers: String,
+    away: AtomicBool,
+    /// The client's newest error in its own words; they tell more than the code that a call returns.
+    newest: Mutex<Option<(Option<RDKafkaErrorCode>, String)>>,
+}
+
+impl Link {
+    pub(crate) fn new(broker: &BrokerConfig) -> Self {
+        Self { brokers: brokers(broker).to_owned(), away: AtomicBool::new(false), newest: Mutex::new(None) }
+    }
+
+    /// Whether Kafka has been told to be away.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Kafka answered.
+    pub(crate) fn is_back(&self) {
+        if self.is_away() && self.away.swap(false, Ordering::Relaxed) {
+            tracing::info!(brokers = %self.brokers, "kafka is back");
+        }
+    }
+
+    /// A failure that waiting can mend.
+    pub(crate) fn has_failed(&self, error: &KafkaError) {
+        if self.away.swap(true, Ordering::Relaxed) {
+            tracing::debug!(brokers = %self.brokers, reason = %reason(error), "kafka is still away");
+        } else {
+            let reason = self.newest().map_or_else(|| reason(error), |(_, text)| text);
+            tracing::warn!(brokers = %self.brokers, %reason, "kafka does not answer; waiting until it is back");
+        }
+    }
+
+    fn newest(&self) -> Option<(Option<RDKafkaErrorCode>, String)> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// librdkafka's callbacks: those of every client here, and those of one kind of client in `role`.
+pub(crate) struct Context<T> {
+    pub(crate) link: Arc<Link>,
+    pub(crate) role: T,
+}
+
+impl<T: Send + Sync + 'static> ClientContext for Context<T> {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        match level {
+            // Each outage is told by `Link`, once; a property for the other kind of client is no mistake.
+            _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN") => tracing::debug!(facility, "librdkafka: {line}"),
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::error!(facility, "librdkafka: {line}");
+            }
+            RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {line}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "librdkafka: {line}"),
+            RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {line}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, text: &str) {
+        tracing::debug!(code = %reason(&error), "librdkafka: {text}");
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.link.has_failed(&error);
+        } else {
+            *self.link.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, text.to_owned()));
+        }
+    }
+}
+
+impl ConsumerContext for Context<()> {}
+
+/// A failed attempt to find the topic.
+struct Attempt {
+    reason: String,
+    /// Whether trying again may help.
+    passing: bool,
+}
+
+/// Waits until Kafka answers and has the topic, which is created where it is missing. Returns its number of partitions.
+pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LinkError> {
+    let link = Arc::new(Link { away: AtomicBool::new(true), ..Link::new(broker) });
+    let config = client_config(broker, &[]);
+    let context = Context { link: Arc::clone(&link), role: () };
+    let probe = config.create_with_context::<_, BaseConsumer<_>>(context);
+    let probe = Arc::new(probe.map_err(|error| failed(broker, "connect", &error))?);
+    let deadline = Instant::now() + broker.connect_timeout;
+    let backoff = ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(2))
+        .without_max_times();
+    let mut told = false;
+    let found = (|| find_or_create(&probe, &config, broker, deadline))
+        .retry(backoff)
+        .when(|attempt| attempt.passing && Instant::now() < deadline)
+        .notify(|attempt, _| {
+            if !std::mem::replace(&mut told, true) {
+                let (at, wait) = (brokers(broker), seconds(broker.connect_timeout));
+                tracing::warn!("kafka at {at} cannot be reached ({}); trying for {wait}", attempt.reason);
+            }
+        })
+        .await;
+    // Dropping a client waits for its threads.
+    tokio::task::spawn_blocking(move || drop(probe));
+    found.map_err(|Attempt { reason, passing }| {
+        let wait = seconds(broker.connect_timeout);
+        let advice = "start it, correct broker.servers, or set broker.kind = \"embedded\" to do without";
+        let reason = if passing { format!("{reason}; gave up after {wait}: {advice}") } else { reason };
+        refused(broker, "connect", reason)
+    })
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs_f32())
+}
+
+async fn find_or_create(
+    probe: &Arc<BaseConsumer<Context<()>>>,
+    config: &ClientConfig,
+    broker: &BrokerConfig,
+    deadline: Instant,
+) -> Result<i32, Attempt> {
+    if let Some(partitions) = find_topic(probe, &broker.topic, deadline).await? {
+        return Ok(partitions);
+    }
+    create_topic(config, broker).await?;
+    let invisible = format!("topic {:?} was created, but is not visible yet", broker.topic);
+    find_topic(probe, &broker.topic, deadline).await?.ok_or(Attempt { reason: invisible, passing: true })
+}
+
+/// The number of partitions of the topic, if it exists.
+async fn find_topic(
+    probe: &Arc<BaseConsumer<Context<()>>>,
+    topic: &str,
+    deadline: Instant,
+) -> Result<Option<i32>, Attempt> {
+    let (probe, topic) = (Arc::clone(probe), topic.to_owned());
+    let timeout = deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(100), ASK_TIMEOUT);
+    let asking = tokio::task::spawn_blocking(move || {
+        let metadata = probe.fetch_metadata(Some(&topic), timeout);
+        // Serves the error callback, which knows the reason.
+        while probe.poll(Duration::ZERO).is_some() {}
+        let metadata = metadata.map_err(|error| why_unreachable(probe.client(), &error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let code = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
+        match (found, code) {
+            (None, _) | (_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => Ok(None),
+            (_, Some(code)) => Err(Attempt {
+                reason: format!("topic {topic:?}: {code}"),
+                passing: code == RDKafkaErrorCode::LeaderNotAvailable,
+            }),
+            (Some(found), None) => Ok(Some(found.partitions().len() as i32)),
+        }
+    });
+    asking.await.expect("asking does not panic")
+}
+
+fn why_unreachable(client: &Client<Context<()>>, error: &KafkaError) -> Attempt {
+    match client.context().link.newest() {
+        Some((code, text)) => {
+            let refused = matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
+            Attempt { reason: text, passing: !refused }
+        }
+        None => Attempt { reason: reason(error), passing: true },
+    }
+}
+
+async fn create_topic(config: &ClientConfig, broker: &BrokerConfig) -> Result<(), Attempt> {
+    let why = |reason: &str, passing| Attempt { reason: format!("topic {:?}: {reason}", broker.topic), passing };
+    let context = Context { link: Arc::new(Link::new(broker)), role: () };
+    let admin: AdminClient<_> = config.create_with_context(context).map_err(|error| why(&reason(&error), false))?;
+    let topic = NewTopic::new(&broker.topic, broker.partitions, TopicReplication::Fixed(broker.replication));
+    let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT)).operation_timeout(Some(ASK_TIMEOUT));
+    let created = admin.create_topics([&topic], &options).await.map_err(|error| why(&reason(&error), true))?;
+    tokio::task::spawn_blocking(move || drop(admin));
+    match created.into_iter().next() {
+        Some(Ok(_)) => {
+            tracing::info!(topic = broker.topic, partitions = broker.partitions, "created the topic");
+            Ok(())
+        }
+        None | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code))) => Err(why(&format!("cannot be created: {code}; see broker.partitions, replication"), false)),
+    }
+}

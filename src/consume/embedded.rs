@@ -1,0 +1,267 @@
+//! Reads records from the embedded log.
+//!
+//! One thread owns the reading connection and stays a few batches ahead, so that neither the disk nor the wait for new
+//! records ever blocks the runtime, and dropping a poll loses nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+use tokio::sync::mpsc;
+
+use super::{ConsumeError, Consumer, Offsets, PartitionLag, Position, RawEvent};
+use crate::capture::embedded_log::{self, LogFile, LogFileError, Topic, end_offset, find_topic};
+use crate::config::Config;
+
+/// Records, and bytes, at which a read ends.
+const READ_RECORDS: usize = 4_096;
+const READ_BYTES: usize = 4 << 20;
+/// Reads that may wait to be polled.
+const QUEUE: usize = 2;
+
+type Read = Result<Vec<RawEvent>, LogFileError>;
+
+/// Reads every partition of one topic, in the order of the log.
+pub(super) struct EmbeddedConsumer {
+    reads: mpsc::Receiver<Read>,
+    ready: VecDeque<RawEvent>,
+    /// What ended the reading; told once everything read before it is handed out.
+    failed: Option<LogFileError>,
+    /// Next offset to be handed out, for every partition.
+    next: Offsets,
+    /// For what is not reading: commits and lag.
+    log: Arc<Mutex<LogFile>>,
+    topic: Topic,
+    name: Arc<str>,
+    group: String,
+    reader: JoinHandle<()>,
+}
+
+impl EmbeddedConsumer {
+    pub(super) async fn open(config: &Config, start: Offsets) -> Result<Self, ConsumeError> {
+        let (path, broker) = (embedded_log::path(config), config.broker.clone());
+        let opening = tokio::task::spawn_blocking(move || -> Result<Self, LogFileError> {
+            let name: Arc<str> = Arc::from(broker.topic);
+            let log = LogFile::open(&path)?;
+            let topic = log.ensure_topic(&name, broker.partitions)?;
+            let reader = Reader::open(LogFile::open(&path)?, topic, Arc::clone(&name), &start)?;
+            let next = reader.next.iter().fold(Offsets::default(), |mut next, (&partition, &offset)| {
+                next.set(Arc::clone(&name), partition, offset);
+                next
+            });
+            let (sender, reads) = mpsc::channel(QUEUE);
+            let reader = std::thread::Builder::new()
+                .name("log reader".to_owned())
+                .spawn(move || reader.run(&sender, broker.poll_interval))
+                .map_err(|error| log.error("read", error.to_string()))?;
+            let log = Arc::new(Mutex::new(log));
+            Ok(Self { reads, ready: VecDeque::new(), failed: None, next, log, topic, name, group: broker.group, reader })
+        });
+        Ok(opening.await.expect("opening does not panic")?)
+    }
+
+    /// Runs `work` on the second connection, off the runtime.
+    async fn with_log<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ConsumeError> {
+        let log = Arc::clone(&self.log);
+        let working = tokio::task::spawn_blocking(move || {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut log.sqlite).map_err(|error| log.failed(action, &error))
+        });
+        Ok(working.await.expect("the work does not panic")?)
+    }
+}
+
+#[async_trait]
+impl Consumer for EmbeddedConsumer {
+    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, ConsumeError> {
+        if self.ready.is_empty() {
+            if let Some(error) = self.failed.take() {
+                return Err(error.into());
+            }
+            let read = self.reads.recv().await;
+            let ended = || ConsumeError::Embedded {
+                action: "read",
+                path: self.name.to_string(),
+                reason: "its reading thread has ended; restart".to_owned(),
+            };
+            self.ready = read.ok_or_else(ended)??.into();
+        }
+        while self.ready.len() < max {
+            match self.reads.try_recv() {
+                Ok(Ok(read)) => self.ready.extend(read),
+                Ok(Err(error)) => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let events: Vec<_> = self.ready.drain(..max.min(self.ready.len())).collect();
+        for event in &events {
+            self.next.set(Arc::clone(&self.name), event.position.partition, event.position.offset + 1);
+        }
+        Ok(events)
+    }
+
+    async fn commit(&mut self, offsets: &Offsets) -> Result<(), ConsumeError> {
+        let (topic, group) = (self.topic, self.group.clone());
+        let ours: Vec<_> =
+            offsets.iter().filter(|(name, ..)| **name == self.name).map(|(_, partition, next)| (partition, next)).collect();
+        self.with_log("commit offsets", move |sqlite| {
+            let transaction = sqlite.transaction()?;
+            for (partition, next) in ours {
+                let mut upsert = transaction.prepare_cached("INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)")?;
+                upsert.execute(params![group, topic.id, partition, next])?;
+            }
+            transaction.commit()
+        })
+        .await
+    }
+
+    async fn lag(&mut self) -> Result<Vec<PartitionLag>, ConsumeError> {
+        let (topic, name, next) = (self.topic, Arc::clone(&self.name), self.next.clone());
+        self.with_log("ask for the end", move |sqlite| {
+            let lag = |partition| -> rusqlite::Result<PartitionLag> {
+                let end = end_offset(sqlite, topic, partition)?;
+                let position = next.get(&name, partition).unwrap_or(0);
+                Ok(PartitionLag { topic: Arc::clone(&name), partition, position, end })
+            };
+            (0..topic.partitions).map(lag).collect()
+        })
+        .await
+    }
+
+    async fn close(self: Box<Self>) {
+        let Self { reads, reader, .. } = *self;
+        drop(reads);
+        reader.thread().unpark();
+        // Joined so that the file is free when this returns; the thread only ends, so there is no result to look at.
+        let _ = tokio::task::spawn_blocking(move || reader.join()).await;
+    }
+}
+
+/// The reading thread's own.
+struct Reader {
+    log: LogFile,
+    topic: Topic,
+    name: Arc<str>,
+    /// Next offset to be read of every partition.
+    next: BTreeMap<i32, i64>,
+    /// Place in the append order before which everything has been read.
+    seq: i64,
+}
+
+impl Reader {
+    fn open(log: LogFile, topic: Topic, name: Arc<str>, start: &Offsets) -> Result<Self, LogFileError> {
+        let mut reader = Self { log, topic, name, next: BTreeMap::new(), seq: i64::MAX };
+        for partition in 0..topic.partitions {
+            let next = start.get(&reader.name, partition).unwrap_or(0);
+            reader.check_within(partition, next)?;
+            reader.next.insert(partition, next);
+        }
+        reader.seq = reader.first_seq().map_err(|error| reader.log.failed("read", &error))?;
+        Ok(reader)
+    }
+
+    fn check_within(&self, partition: i32, next: i64) -> Result<(), LogFileError> {
+        let end = end_offset(&self.log.sqlite, self.topic, partition);
+        let end = end.map_err(|error| self.log.failed("read", &error))?;
+        if next <= end {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} [{partition}] ends at offset {end}, but the store has learned up to {next}: the log is not the one that \
+             the store was filled from (deleted, or restored from a backup); put that log back, or set another \
+             broker.topic and store",
+            self.name
+        );
+        Err(self.log.error("read", reason))
+    }
+
+    /// The `seq` of the first record that has not been read; records after it may still have been, in other partitions.
+    fn first_seq(&self) -> rusqlite::Result<i64> {
+        // Asked first: a record that is appended between the two queries has a higher seq and is not missed.
+        let mut first = self.log.sqlite.query_row("SELECT coalesce(max(seq), 0) + 1 FROM records", [], |row| row.get(0))?;
+        let mut of_partition = self.log.sqlite.prepare(
+            "SELECT coalesce(min(seq), ?4) FROM records WHERE topic = ?1 AND partition = ?2 AND offset = ?3",
+        )?;
+        for (&partition, &next) in &self.next {
+            let seq = of_partition.query_row(params![self.topic.id, partition, next, i64::MAX], |row| row.get(0))?;
+            first = std::cmp::min(first, seq);
+        }
+        Ok(first)
+    }
+
+    fn run(mut self, reads: &mpsc::Sender<Read>, poll_interval: Duration) {
+        while !reads.is_closed() {
+            let before = self.seq;
+            let read = self.read();
+            let failed = read.is_err();
+            if failed || matches!(&read, Ok(events) if !events.is_empty()) {
+                if reads.blocking_send(read).is_err() || failed {
+                    return;
+                }
+            } else if self.seq == before {
+                std::thread::park_timeout(poll_interval);
+            }
+        }
+    }
+
+    fn read(&mut self) -> Read {
+        let failed = |error: rusqlite::Error| self.log.failed("read", &error);
+        let found = find_topic(&self.log.sqlite, &self.name).map_err(failed)?;
+        if found != Some(self.topic) || !self.log.exists() {
+            let reason = format!("topic {:?} was deleted while it was being read; restart", self.name);
+            return Err(self.log.error("read", reason));
+        }
+        // Records of other topics are stepped over here and not in SQL, so that they are stepped over only once.
+        let mut select = self
+            .log
+            .sqlite
+            .prepare_cached(
+                "SELECT seq, partition, offset, timestamp_ms, key, payload, topic FROM records
+                 WHERE seq >= ?1 ORDER BY seq LIMIT ?2",
+            )
+            .map_err(failed)?;
+        let mut rows = select.query(params![self.seq, READ_RECORDS as i64]).map_err(failed)?;
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while bytes < READ_BYTES
+            && let Some(row) = rows.next().map_err(failed)?
+        {
+            self.seq = 1 + row.get::<_, i64>(0).map_err(failed)?;
+            if row.get::<_, i64>(6).map_err(failed)? == self.topic.id {
+                let event = event_of(row, &self.name).map_err(failed)?;
+                let next = self.next.entry(event.position.partition).or_default();
+                let continues = take_next(next, &event.position).map_err(|reason| self.log.error("read", reason))?;
+                if continues {
+                    bytes += event.payload.len();
+                    events.push(event);
+                }
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// Whether the record is the next of its partition, and not one that was read before the start.
+fn take_next(next: &mut i64, position: &Position) -> Result<bool, String> {
+    let Position { topic, partition, offset } = position;
+    if offset > next {
+        return Err(format!("offsets {next}..{offset} of {topic} [{partition}] are missing; restore the file"));
+    }
+    let continues = offset == next;
+    *next += i64::from(continues);
+    Ok(continues)
+}
+
+fn event_of(row: &rusqlite::Row<'_>, topic: &Arc<str>) -> rusqlite::Result<RawEvent> {
+    let position = Position { topic: Arc::clone(topic), partition: row.get(1)?, offset: row.get(2)? };
+    Ok(RawEvent { position, timestamp_ms: row.get(3)?, key: row.get(4)?, payload: row.get(5)? })
+}

@@ -1,0 +1,280 @@
+//! Reads records from Kafka as a member of a consumer group.
+//!
+//! The group only shares the partitions out. Where reading starts is decided here, from the store's offsets: those that
+//! are committed to Kafka serve its lag tools and are never read back.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{FutureExt, StreamExt};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer,
+};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::Offset;
+use rdkafka::types::RDKafkaRespErr;
+
+use super::{ConsumeError, Consumer, Offsets, PartitionLag, Position, RawEvent};
+use crate::capture::kafka_link::{self, Context, Link};
+use crate::config::BrokerConfig;
+
+const PROPERTIES: [(&str, &str); 11] = [
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "earliest"),
+    ("isolation.level", "read_committed"),
+    // The partitions of an engine that was killed pass to its successor after this long; the brokers' own minimum.
+    ("session.timeout.ms", "6000"),
+    ("heartbeat.interval.ms", "2000"),
+    ("queued.min.messages", "100000"),
+    ("queued.max.messages.kbytes", "65536"),
+    ("max.partition.fetch.bytes", "4194304"),
+    // After a full queue librdkafka would rest for a second, and reading would stutter.
+    ("fetch.queue.backoff.ms", "20"),
+];
+
+/// Longest wait for a broker's answer on the ends of a partition.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two looks whether a broker that was away is back.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Next offset to be handed out of each partition, shared with the callback that starts new ones there.
+type Next = Arc<Mutex<Offsets>>;
+type Client = StreamConsumer<Context<Next>>;
+
+/// Reads the partitions of one topic that the group gives it.
+pub(super) struct KafkaConsumer {
+    client: Arc<Client>,
+    next: Next,
+    link: Arc<Link>,
+    topic: Arc<str>,
+    broker: BrokerConfig,
+}
+
+fn locked(next: &Next) -> MutexGuard<'_, Offsets> {
+    next.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ConsumerContext for Context<Next> {
+    fn rebalance(&self, client: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let cooperative = matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let assigned = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let done = match (assigned, cooperative) {
+            (true, true) => self.start_at_ours(partitions).and_then(|()| client.incremental_assign(partitions)),
+            (true, false) => self.start_at_ours(partitions).and_then(|()| client.assign(partitions)),
+            (false, true) => client.incremental_unassign(partitions),
+            (false, false) => client.unassign(),
+        };
+        let names: Vec<_> = partitions.elements().iter().map(|one| (one.partition(), one.offset())).collect();
+        match done {
+            Ok(()) => tracing::info!(partitions = ?names, assigned, "the group shared the partitions out"),
+            Err(error) => tracing::error!(partitions = ?names, assigned, %error, "the group's partitions are refused"),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(%error, "kafka did not take committed offsets; the store has them");
+        }
+    }
+}
+
+impl Context<Next> {
+    fn start_at_ours(&self, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+        let next = locked(&self.role);
+        let wanted: Vec<_> =
+            partitions.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
+        for (topic, partition) in wanted {
+            let offset = next.get(&topic, partition).map_or(Offset::Beginning, Offset::Offset);
+            partitions.set_partition_offset(&topic, partition, offset)?;
+        }
+        Ok(())
+    }
+}
+
+impl KafkaConsumer {
+    pub(super) async fn open(broker: &BrokerConfig, start: Offsets) -> Result<Self, ConsumeError> {
+        kafka_link::connect(broker).await?;
+        let mut config = kafka_link::client_config(broker, &PROPERTIES);
+        if config.get("group.id").is_none() {
+            config.set("group.id", &broker.group);
+        }
+        let (link, next) = (Arc::new(Link::new(broker)), Arc::new(Mutex::new(start.clone())));
+        let context = Context { link: Arc::clone(&link), role: Arc::clone(&next) };
+        let failed = |error: KafkaError| kafka_link::failed(broker, "start a consumer", &error);
+        let client: Arc<Client> = Arc::new(config.create_with_context(context).map_err(failed)?);
+        let topic = Arc::from(broker.topic.as_str());
+        let consumer = Self { client, next, link, topic, broker: broker.clone() };
+        consumer.check_within(&start).await?;
+        consumer.client.subscribe(&[&broker.topic]).map_err(failed)?;
+        Ok(consumer)
+    }
+
+    /// Whether the topic still has what `start` goes on from.
+    async fn check_within(&self, start: &Offsets) -> Result<(), ConsumeError> {
+        let ours: Vec<_> = start.iter().filter(|(topic, ..)| **topic == self.topic).collect();
+        let ends = self.watermarks(ours.iter().map(|&(_, partition, _)| partition).collect()).await?;
+        for ((topic, partition, next), (low, high)) in ours.into_iter().zip(ends) {
+            if next > high {
+                return Err(self.not_the_log(partition, next, high));
+            }
+            if next < low {
+                tracing::warn!(%topic, partition, lost = low - next, "events have expired before they were read");
+            }
+        }
+        Ok(())
+    }
+
+    fn not_the_log(&self, partition: i32, next: i64, found: i64) -> ConsumeError {
+        let reason = format!(
+            "{} [{partition}] goes on at offset {found}, but the store has learned up to {next}: the topic is not the \
+             one that the store was filled from (deleted and created again?); set another broker.topic and store",
+            self.topic
+        );
+        kafka_link::refused(&self.broker, "read", reason).into()
+    }
+
+    /// Lowest offset and end of each partition.
+    async fn watermarks(&self, partitions: Vec<i32>) -> Result<Vec<(i64, i64)>, ConsumeError> {
+        let (client, topic) = (Arc::clone(&self.client), Arc::clone(&self.topic));
+        let asking = tokio::task::spawn_blocking(move || {
+            partitions.into_iter().map(|partition| client.fetch_watermarks(&topic, partition, ASK_TIMEOUT)).collect()
+        });
+        let answer: KafkaResult<Vec<_>> = asking.await.expect("asking does not panic");
+        Ok(answer.map_err(|error| kafka_link::failed(&self.broker, "ask for the ends of partitions", &error))?)
+    }
+
+    /// Takes a record over, and moves on past it.
+    fn hand_out(&self, message: &BorrowedMessage<'_>) -> Result<RawEvent, ConsumeError> {
+        let (partition, offset) = (message.partition(), message.offset());
+        let mut next = locked(&self.next);
+        if let Some(next) = next.get(&self.topic, partition)
+            && offset < next
+        {
+            return Err(self.not_the_log(partition, next, offset));
+        }
+        next.set(Arc::clone(&self.topic), partition, offset + 1);
+        Ok(RawEvent {
+            position: Position { topic: Arc::clone(&self.topic), partition, offset },
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload().unwrap_or_default().to_vec(),
+        })
+    }
+
+    /// Waits a failure out that may pass, and makes an error of any other.
+    fn wait_out(&self, error: &KafkaError) -> Result<(), ConsumeError> {
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        if fatal || error.rdkafka_error_code().is_some_and(is_final) {
+            return Err(kafka_link::failed(&self.broker, "read", error).into());
+        }
+        self.link.has_failed(error);
+        Ok(())
+    }
+
+    /// Looks whether Kafka is back, each time after a pause; never ends while it is there.
+    async fn look_whether_back(&self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(LOOK_PAUSE).await;
+            if self.link.is_away() {
+                let (client, topic) = (Arc::clone(&self.client), Arc::clone(&self.topic));
+                let asking = tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
+                if asking.await.unwrap_or(false) {
+                    self.link.is_back();
+                }
+            }
+        }
+    }
+
+    /// The next record, however long Kafka is away.
+    async fn first(&self) -> Result<RawEvent, ConsumeError> {
+        let mut stream = self.client.stream();
+        loop {
+            match stream.next().await.expect("a stream of kafka never ends") {
+                Ok(message) => return self.hand_out(&message),
+                Err(error) => self.wait_out(&error)?,
+            }
+        }
+    }
+}
+
+/// Whether waiting cannot mend it.
+fn is_final(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Fatal
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::UnknownTopicOrPartition
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::InvalidGroupId
+            | Code::InconsistentGroupProtocol
+            | Code::FencedInstanceId
+            | Code::AutoOffsetReset
+    )
+}
+
+#[async_trait]
+impl Consumer for KafkaConsumer {
+    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, ConsumeError> {
+        let first = tokio::select! {
+            first = self.first() => first?,
+            never = self.look_whether_back() => match never {},
+        };
+        self.link.is_back();
+        let mut events = Vec::with_capacity(max.min(1024));
+        events.push(first);
+        // Nothing below waits, so nothing that is taken from the client can be lost to a dropped future.
+        let mut stream = self.client.stream();
+        while events.len() < max {
+            match stream.next().now_or_never().flatten() {
+                Some(Ok(message)) => events.push(self.hand_out(&message)?),
+                Some(Err(error)) => self.wait_out(&error)?,
+                None => break,
+            }
+        }
+        drop(stream);
+        Ok(events)
+    }
+
+    async fn commit(&mut self, offsets: &Offsets) -> Result<(), ConsumeError> {
+        let failed = |error| kafka_link::failed(&self.broker, "commit offsets", &error);
+        let assigned = self.client.assignment().map_err(failed)?;
+        let mut ours = TopicPartitionList::new();
+        for (topic, partition, next) in offsets.iter() {
+            if assigned.find_partition(topic, partition).is_some() {
+                ours.add_partition_offset(topic, partition, Offset::Offset(next)).map_err(failed)?;
+            }
+        }
+        if ours.count() > 0
+            && let Err(error) = self.client.commit(&ours, CommitMode::Async)
+        {
+            self.wait_out(&error)?;
+        }
+        Ok(())
+    }
+
+    async fn lag(&mut self) -> Result<Vec<PartitionLag>, ConsumeError> {
+        let assigned = self.client.assignment();
+        let assigned = assigned.map_err(|error| kafka_link::failed(&self.broker, "ask for the assignment", &error))?;
+        let partitions: Vec<_> = assigned.elements().iter().map(|one| one.partition()).collect();
+        let ends = self.watermarks(partitions.clone()).await?;
+        let next = locked(&self.next);
+        let lag = |(partition, (low, end))| {
+            let position = next.get(&self.topic, partition).unwrap_or(low);
+            PartitionLag { topic: Arc::clone(&self.topic), partition, position, end }
+        };
+        Ok(partitions.into_iter().zip(ends).map(lag).collect())
+    }
+
+    async fn close(self: Box<Self>) {
+        // Dropping the last handle sends what is committed, gives the partitions back and leaves the group; it waits.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
