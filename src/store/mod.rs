@@ -7,12 +7,18 @@
 pub mod hash;
 pub mod snapshot;
 
+mod embedded;
+mod mongo;
+mod rules;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::{Item, User};
+use crate::config::{StoreConfig, StoreKind};
 use crate::consume::Offsets;
 use crate::decode::{Event, Reason, Reject};
 pub use crate::gather::Progress;
@@ -140,6 +146,18 @@ pub struct Catalog {
     pub items: Vec<Item>,
     /// Users, by id.
     pub users: Vec<User>,
+}
+
+/// Opens the store that the configuration names, and creates what it lacks.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if it does not answer within `connect_timeout`, [`StoreError::Unsuitable`] if it cannot
+/// serve as a store; both say what to do.
+pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match config.kind {
+        StoreKind::Embedded => Arc::new(embedded::open(config).await?),
+        StoreKind::Mongodb => Arc::new(mongo::open(config).await?),
+    })
 }
 
 /// Keeps everything that must survive.
