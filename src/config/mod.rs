@@ -263,9 +263,3 @@ mod duration {
         serializer.serialize_str(&format!("{signed:#}"))
     }
 }
-
-impl Default for Config {
-    fn default() -> Self {
-        toml::from_str(DEFAULT_TOML).expect("config.toml is compiled in and tested")
-    }
-}

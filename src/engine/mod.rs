@@ -128,7 +128,7 @@ impl Engine {
             result = &mut ended => return result,
             () = halt.cancelled() => status.set_phase(Phase::Stopping),
         }
-        tokio::time::timeout(deadline, ended).await.unwrap_or_else(|_| Err(StopDeadline::new(deadline).into()))
+        tokio::time::timeout(deadline, ended).await.unwrap_or_else(|_| Err(StopDeadline { deadline, doing: "drain, persist and snapshot" }.into()))
     }
 
     fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
