@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use comfy_table::{Attribute, Cell, Table, presets};
+use comfy_table::{Attribute, Cell, LineStyle, Table, presets};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use owo_colors::OwoColorize;
 
@@ -83,6 +83,8 @@ fn describe(error: &anyhow::Error) -> String {
 }
 
 /// A progress bar on stderr with rate and time left; hidden where stderr is not a terminal. Without a length it counts.
+///
+/// Drop it (or let it finish and clear) before results are printed, else it is drawn again below them.
 #[must_use]
 pub fn progress(len: Option<u64>, label: impl Into<String>) -> ProgressBar {
     let template = match len {
@@ -103,7 +105,7 @@ pub fn progress(len: Option<u64>, label: impl Into<String>) -> ProgressBar {
 #[must_use]
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
     if !telemetry::has_color(&io::stdout()) {
         table.force_no_tty();
