@@ -127,3 +127,87 @@ impl OffsetsDelta {
         self.0.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(topic: &str, partition: i32, offset: i64) -> Position {
+        Position { topic: Arc::from(topic), partition, offset }
+    }
+
+    fn delta(positions: &[Position]) -> OffsetsDelta {
+        let mut delta = OffsetsDelta::default();
+        positions.iter().for_each(|position| delta.cover(position, None));
+        delta
+    }
+
+    #[test]
+    fn a_delta_that_fits_moves_on() {
+        let mut offsets = Offsets::default();
+        offsets.apply(&delta(&[at("ratings", 0, 0), at("ratings", 0, 1), at("ratings", 1, 7)])).unwrap();
+        offsets.apply(&delta(&[at("ratings", 0, 2)])).unwrap();
+        assert_eq!((offsets.get("ratings", 0), offsets.get("ratings", 1)), (Some(3), Some(8)));
+        assert_eq!((offsets.get("ratings", 2), offsets.get("clicks", 0)), (None, None));
+    }
+
+    #[test]
+    fn a_gap_or_a_step_back_is_refused_and_changes_nothing() {
+        let mut offsets = Offsets::default();
+        offsets.set(Arc::from("ratings"), 0, 10);
+        offsets.set(Arc::from("ratings"), 1, 10);
+        for wrong in [9, 11] {
+            let before = offsets.clone();
+            let error = offsets.apply(&delta(&[at("ratings", 0, 10), at("ratings", 1, wrong)])).unwrap_err();
+            assert!(error.to_string().contains("ratings [1], but reading stands at 10"), "{error}");
+            assert_eq!(offsets, before);
+        }
+    }
+
+    #[test]
+    fn offsets_that_were_never_records_are_covered() {
+        let (mut offsets, mut delta) = (Offsets::default(), OffsetsDelta::default());
+        offsets.set(Arc::from("ratings"), 0, 5);
+        delta.cover(&at("ratings", 0, 7), offsets.get("ratings", 0));
+        delta.cover(&at("ratings", 0, 9), Some(8));
+        offsets.apply(&delta).unwrap();
+        assert_eq!(offsets.get("ratings", 0), Some(10));
+    }
+
+    #[test]
+    fn json_is_a_list_of_partitions() {
+        let mut offsets = Offsets::default();
+        offsets.set(Arc::from("ratings"), 0, 3);
+        let json = serde_json::to_string(&offsets).unwrap();
+        assert_eq!(json, r#"[{"topic":"ratings","partition":0,"next":3}]"#);
+        assert_eq!(serde_json::from_str::<Offsets>(&json).unwrap(), offsets);
+    }
+
+    proptest! {
+        /// Partitions are read interleaved, and cut into batches anywhere.
+        #[test]
+        fn any_cutting_ends_at_the_same_offsets(partitions in vec(0..4_i32, 0..200), cuts in vec(1..20_usize, 200)) {
+            let mut reading = Offsets::default();
+            let positions: Vec<_> = partitions.iter().map(|&partition| {
+                let offset = reading.get("ratings", partition).unwrap_or(0);
+                reading.set(Arc::from("ratings"), partition, offset + 1);
+                at("ratings", partition, offset)
+            }).collect();
+
+            let (mut applied, mut rest) = (Offsets::default(), &positions[..]);
+            for cut in cuts {
+                let (batch, after) = rest.split_at(cut.min(rest.len()));
+                let delta = delta(batch);
+                prop_assert_eq!(delta.is_empty(), batch.is_empty());
+                applied.apply(&delta).unwrap();
+                // The same batch again is never taken for a new one.
+                prop_assert!(batch.is_empty() || applied.clone().apply(&delta).is_err());
+                rest = after;
+            }
+            prop_assert_eq!(applied, reading);
+        }
+    }
+}

@@ -36,6 +36,8 @@ use recovery::Recovered;
 pub struct Engine {
     config: Config,
     params: MfValidParams,
+    /// The parameters by name, as snapshots hold them.
+    named: Params,
     store: Arc<dyn Store>,
     published: Published,
     status: Arc<Status>,
@@ -77,8 +79,9 @@ impl Engine {
     /// If a parameter is out of its range.
     pub fn new(config: &Config, store: Arc<dyn Store>) -> Result<Self, EngineError> {
         let params = MfParams::new(&config.learn, &config.decode).check()?;
-        let status = Arc::new(Status::new(named(config)));
-        Ok(Self { config: config.clone(), params, store, published: Published::default(), status })
+        let named = named(config);
+        let status = Arc::new(Status::new(named.clone()));
+        Ok(Self { config: config.clone(), params, named, store, published: Published::default(), status })
     }
 
     /// Readers' handle on the newest view.
@@ -109,7 +112,7 @@ impl Engine {
 
     async fn recover_and_learn(self, stop: CancellationToken) -> Result<(), EngineError> {
         let recovered = tokio::select! {
-            recovered = recovery::recover(&*self.store, &self.params, &named(&self.config), &self.status) => recovered?,
+            recovered = recovery::recover(&*self.store, &self.params, &self.named, &self.status) => recovered?,
             () = stop.cancelled() => return Ok(()),
         };
         let consumer = tokio::select! {
@@ -144,7 +147,7 @@ impl Engine {
         let intake = intake::Intake {
             consumer,
             gatherer,
-            decode: self.config.decode,
+            decode: self.config.decode.clone(),
             batches,
             committable,
             status: Arc::clone(&self.status),
@@ -155,7 +158,7 @@ impl Engine {
             epoch,
             progress,
             write_batch: self.config.store.write_batch,
-            encoder: Encoder::new(named(&self.config)),
+            encoder: Encoder::new(self.named),
             last_snapshot: view.version().seq,
             durable,
             status: Arc::clone(&self.status),

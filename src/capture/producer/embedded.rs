@@ -147,3 +147,81 @@ fn partition_of(key: &[u8], partitions: i32, round_robin: &mut u32) -> i32 {
     };
     (number % partitions.unsigned_abs().max(1)) as i32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::producer::testing::{config, record};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_producers_at_once_lose_and_double_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.broker.partitions = 3;
+        let produce = |who: u32| {
+            let config = config.clone();
+            async move {
+                let producer = EmbeddedProducer::open(&config).await.unwrap();
+                for number in 0..20_000 {
+                    producer.send(record(&format!("{}", number % 97), &format!("{who}:{number}"))).await.unwrap();
+                }
+                producer.flush().await.unwrap()
+            }
+        };
+        let (one, two) = tokio::join!(tokio::spawn(produce(1)), tokio::spawn(produce(2)));
+        for counts in [one.unwrap(), two.unwrap()] {
+            assert_eq!(counts, Deliveries { delivered: 20_000, failed: 0, first_error: None });
+        }
+        let log = LogFile::open(&embedded_log::path(&config)).unwrap();
+        let count = |sql| log.sqlite.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(DISTINCT payload) FROM records"), 40_000);
+        assert_eq!(count("SELECT count(*) FROM records"), 40_000);
+        assert_eq!(count("SELECT count(DISTINCT partition) FROM records"), 3);
+        let dense = "SELECT count(*) FROM (SELECT max(offset) + 1 - count(*) AS gaps FROM records GROUP BY partition)
+                     WHERE gaps <> 0";
+        assert_eq!(count(dense), 0);
+        // One key's records keep their order, and its partition.
+        assert_eq!(count("SELECT max(n) FROM (SELECT count(DISTINCT partition) AS n FROM records GROUP BY key)"), 1);
+        let swapped = "SELECT count(*) FROM records a JOIN records b ON b.seq > a.seq AND b.key = a.key
+                       AND b.payload < a.payload AND length(b.payload) <= length(a.payload)
+                       AND substr(a.payload, 1, 2) = substr(b.payload, 1, 2) WHERE a.key = CAST('5' AS BLOB)";
+        assert_eq!(count(swapped), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn refused_records_are_counted_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let producer = EmbeddedProducer::open(&config).await.unwrap();
+        let log = LogFile::open(&embedded_log::path(&config)).unwrap();
+        log.sqlite.execute("DELETE FROM topics", []).unwrap();
+        producer.send(record("1", "x")).await.unwrap();
+        let counts = producer.flush().await.unwrap();
+        assert_eq!((counts.delivered, counts.failed), (0, 1));
+        assert!(counts.first_error.unwrap().contains("was deleted"));
+    }
+
+    #[test]
+    fn keys_have_librdkafka_s_partitions_and_no_key_takes_turns() {
+        let mut turn = 0;
+        assert_eq!(partition_of(b"196", 7, &mut turn), (crc32fast::hash(b"196") % 7) as i32);
+        let turns: Vec<_> = (0..4).map(|_| partition_of(b"", 3, &mut turn)).collect();
+        assert_eq!(turns, [1, 2, 0, 1]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn writes_far_more_than_a_hundred_thousand_a_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let producer = EmbeddedProducer::open(&config(dir.path())).await.unwrap();
+        let start = std::time::Instant::now();
+        for number in 0..200_000 {
+            let payload = format!(r#"{{"v":1,"user":"{}","item":"{number}","rating":3.0}}"#, number % 943);
+            producer.send(record(&(number % 943).to_string(), &payload)).await.unwrap();
+        }
+        producer.flush().await.unwrap();
+        let rate = 200_000.0 / start.elapsed().as_secs_f64();
+        println!("{rate:.0} records/s");
+        // Far under what it reaches, so that a busy machine does not fail it.
+        assert!(rate > 20_000.0, "{rate:.0} records/s");
+    }
+}

@@ -144,3 +144,23 @@ impl Tally {
         settled.expect("the sender lives as long as self").clone()
     }
 }
+
+/// What tests of both logs need.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The defaults, with the data in `dir` and a broker that is given up soon.
+    pub(crate) fn config(dir: &Path) -> Config {
+        let mut config: Config = toml::from_str(crate::config::DEFAULT_TOML).unwrap();
+        config.store.data_dir = dir.to_owned();
+        config.broker.connect_timeout = std::time::Duration::from_secs(10);
+        config
+    }
+
+    pub(crate) fn record(key: &str, payload: &str) -> Record {
+        Record { key: key.into(), payload: payload.into(), timestamp_ms: None }
+    }
+}
