@@ -101,13 +101,13 @@ mod tests {
     use super::*;
     use crate::capture::tabular;
 
-    fn rows(rows: &[Interaction]) -> Rows {
-        Box::new(rows.to_vec().into_iter().map(Ok))
+    fn rows(rows: Vec<Interaction>) -> Rows {
+        Box::new(rows.into_iter().map(Ok))
     }
 
     fn written(given: &[Interaction], format: Format) -> Vec<u8> {
         let mut out = Vec::new();
-        assert_eq!(write(rows(given), format, &mut out, Path::new("out")).unwrap(), given.len() as u64);
+        assert_eq!(write(rows(given.to_vec()), format, &mut out, Path::new("out")).unwrap(), given.len() as u64);
         out
     }
 
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 
-        assert_eq!(to_file(rows(&[row]), Format::Csv, &path).unwrap(), 1);
+        assert_eq!(to_file(rows(vec![row]), Format::Csv, &path).unwrap(), 1);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "user,item,rating,count,ts,id\n1,2,3,,,\n");
     }
 }

@@ -109,7 +109,7 @@ impl Fetcher {
             // Beside the folder it becomes, since only within one file system a rename is atomic.
             let work =
                 tempfile::Builder::new().prefix(".fetch-").tempdir_in(into).map_err(CaptureError::write(into))?;
-            match self.from_source(known, *layout, work.path(), report) {
+            match self.get(known, *layout, work.path(), report) {
                 Ok(()) => {
                     store(&work.path().join("files"), &dir, (self.files)(*layout))?;
                     report(Step::Stored(&dir));
@@ -125,7 +125,7 @@ impl Fetcher {
     }
 
     /// Puts the checked files of a layout into `work/files`.
-    fn from_source(&self, known: &Known, layout: Layout, work: &Path, report: Report<'_>) -> Result<(), CaptureError> {
+    fn get(&self, known: &Known, layout: Layout, work: &Path, report: Report<'_>) -> Result<(), CaptureError> {
         let (archive, origin) = match layout {
             Layout::MovieLens | Layout::LastFm => {
                 let url = format!("{}/{}", self.base, known.archive);

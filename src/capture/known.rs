@@ -36,7 +36,7 @@ pub enum Layout {
     MovieLens,
     /// MovieLens 100K as the Python package recbole carries it.
     Recbole,
-    /// HetRec 2011 LastFM 2K as GroupLens publishes it.
+    /// The LastFM set of `HetRec` 2011 as GroupLens publishes it.
     LastFm,
 }
 

@@ -1,4 +1,4 @@
-//! HetRec 2011 LastFM 2K in the original files: `artists.dat`, `user_artists.dat`.
+//! `HetRec` 2011 LastFM 2K in the original files: `artists.dat`, `user_artists.dat`.
 //!
 //! Apart from other readers for its oddities: line ends that differ by file, quotes that quote nothing, and no times, so
 //! that an order has to be chosen.

@@ -2,6 +2,7 @@
 //!
 //! Apart from the known sets, because these files are the user's own: every mistake in them must be told with its place.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -36,15 +37,14 @@ const TS: &str = "a whole number of milliseconds since the epoch";
 /// # Errors
 /// If the ending is not known, the file cannot be read or is empty, or the header of a CSV is not as it should be.
 pub fn open(path: &Path) -> Result<Dataset, CaptureError> {
-    let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+    let ending = path.extension().map(OsStr::to_ascii_lowercase);
     match ending.as_deref().and_then(|ending| ending.to_str()) {
         Some("csv") => csv(path, reader(path, HEADER)?),
         Some("ndjson" | "jsonl" | "json") => Ok(ndjson(path, reader(path, JSON_ROW)?)),
-        _ if path.exists() => {
+        _ => {
+            File::open(path).map_err(CaptureError::read(path))?;
             Err(CaptureError::UnknownFormat { path: path.to_owned(), allowed: format!("allowed are {FILES}") })
         }
-        _ => reader(path, JSON_ROW)
-            .and(Err(CaptureError::UnknownFormat { path: path.to_owned(), allowed: format!("allowed are {FILES}") })),
     }
 }
 
@@ -156,8 +156,8 @@ impl<R> CsvRows<R> {
         Ok(Interaction {
             user: needed(0)?,
             item: needed(1)?,
-            rating: value(2).map(|bytes| csv_number(line, "rating", bytes, RATING, is_rating)).transpose()?,
-            count: value(3).map(|bytes| csv_number(line, "count", bytes, COUNT, is_count)).transpose()?,
+            rating: value(2).map(|bytes| csv_number(line, "rating", bytes, RATING, |n| is_rating(*n))).transpose()?,
+            count: value(3).map(|bytes| csv_number(line, "count", bytes, COUNT, |n| is_count(*n))).transpose()?,
             ts: value(4).map(|bytes| csv_number(line, "ts", bytes, TS, |_| true)).transpose()?,
             id: text(5)?,
         })
@@ -182,12 +182,12 @@ fn csv_number<T: std::str::FromStr>(
     number.filter(accept).ok_or_else(|| line.field(name, bytes, allowed))
 }
 
-fn is_rating(rating: &f32) -> bool {
+fn is_rating(rating: f32) -> bool {
     rating.is_finite()
 }
 
-fn is_count(count: &f32) -> bool {
-    count.is_finite() && *count > 0.0
+fn is_count(count: f32) -> bool {
+    count.is_finite() && count > 0.0
 }
 
 struct JsonRows<R> {
@@ -225,9 +225,9 @@ fn event(line: Line<'_>) -> Result<Interaction, CaptureError> {
         }
         None => Ok(None),
     };
-    let number = |name, allowed, accept: fn(&f32) -> bool| match get(name) {
+    let number = |name, allowed, accept: fn(f32) -> bool| match get(name) {
         Some(value) => {
-            let number = value.as_f64().map(|number| number as f32).filter(accept);
+            let number = value.as_f64().map(|number| number as f32).filter(|number| accept(*number));
             number.map(Some).ok_or_else(|| refuse(name, value, allowed))
         }
         None => Ok(None),
