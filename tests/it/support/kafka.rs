@@ -105,6 +105,7 @@ impl Kafka {
     }
 
     /// Brokers and controllers talk over listeners of their own, so that `CLIENT` can be of any kind.
+    /// The short broker session is for restarts: a broker that was killed is let in again only when its session is over.
     fn server_properties(&self, internal_port: u16, controller_port: u16) -> String {
         let Self { port, listener, .. } = self;
         let protocol = listener.protocol;
@@ -120,6 +121,8 @@ controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
 log.dirs={}
 auto.create.topics.enable=false
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1
