@@ -226,7 +226,9 @@ async fn find_topic(
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let code = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
         match (found, code) {
-            (None, _) | (_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => Ok(None),
+            (None, _) | (_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+                Ok(None)
+            }
             (_, Some(code)) => Err(Attempt {
                 reason: format!("topic {topic:?}: {code}"),
                 passing: code == RDKafkaErrorCode::LeaderNotAvailable,
@@ -261,6 +263,8 @@ async fn create_topic(config: &ClientConfig, broker: &BrokerConfig) -> Result<()
             Ok(())
         }
         None | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((_, code))) => Err(why(&format!("cannot be created: {code}; see broker.partitions, replication"), false)),
+        Some(Err((_, code))) => {
+            Err(why(&format!("cannot be created: {code}; see broker.partitions, replication"), false))
+        }
     }
 }

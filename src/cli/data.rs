@@ -20,7 +20,7 @@ use crate::config::Config;
 
 /// Gets, lists and converts data sets.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     command: DataCommand,
 }
@@ -83,7 +83,7 @@ enum To {
 ///
 /// # Errors
 /// If a set cannot be had, a file not be read or written, or a row is not as it should be.
-pub async fn run(args: Args, _config: &Config) -> anyhow::Result<()> {
+pub(super) async fn run(args: Args, _config: &Config) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || match args.command {
         DataCommand::Fetch(args) => fetch(&args),
         DataCommand::List { json } => list(json),
@@ -104,13 +104,13 @@ fn fetch(args: &FetchArgs) -> anyhow::Result<()> {
 
 /// Shows on standard error what a fetch is doing, with a bar for the bytes on a terminal.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(super) struct Progress {
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Shows one step.
-    pub fn show(&mut self, step: &Step<'_>) {
+    pub(super) fn show(&mut self, step: &Step<'_>) {
         if let Step::Received(bytes, total) = step {
             return self.received(*bytes, *total);
         }

@@ -4,7 +4,11 @@
 //! is the only place with anyhow.
 
 mod config;
+mod data;
+mod demo;
 pub mod out;
+mod run;
+mod snapshots;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +30,10 @@ Exit codes:
 
 const EXAMPLES: &str = "\
 Examples:
+  freshet demo
+  freshet run
+  freshet replay ml-100k --rate 1000/s
+  freshet snapshots list
   freshet config show --changed
   freshet --config prod.toml --set broker.kind=kafka config check";
 
@@ -52,13 +60,20 @@ pub struct Cli {
 /// One line for each command, here and in [`dispatch`].
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    Run(run::Args),
+    Data(data::Args),
+    Snapshots(snapshots::Args),
     Config(config::Args),
 }
 
 async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyhow::Result<()> {
     match command {
+        Command::Demo(args) => demo::run(args, &loaded?.config).await,
+        Command::Run(args) => run::run(&args, &loaded?.config).await,
+        Command::Data(args) => data::run(args, &loaded?.config).await,
+        Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
-        // Each other command: Command::Run(args) => run::run(args, &loaded?.config).await,
     }
 }
 

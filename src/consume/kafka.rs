@@ -9,9 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer,
-};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::Offset;
@@ -182,7 +180,8 @@ impl KafkaConsumer {
             tokio::time::sleep(LOOK_PAUSE).await;
             if self.link.is_away() {
                 let (client, topic) = (Arc::clone(&self.client), Arc::clone(&self.topic));
-                let asking = tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
+                let asking =
+                    tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
                 if asking.await.unwrap_or(false) {
                     self.link.is_back();
                 }

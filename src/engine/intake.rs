@@ -30,63 +30,51 @@ pub(super) struct Intake {
     pub(super) status: Arc<Status>,
 }
 
-/// The next stage has ended; its error tells why.
-struct Ended;
-
 impl Intake {
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), EngineError> {
         let read = self.read(&stop).await;
-        if let Ok(Ok(())) = &read {
+        if read.is_ok() {
             let last = self.gatherer.flush(Instant::now());
-            self.hand_on(last).await.ok();
+            self.hand_on(last).await;
         }
         let drained = self.drain().await;
         read?;
         drained
     }
 
-    /// Reads until the stop, or until the next stage has ended.
-    async fn read(&mut self, stop: &CancellationToken) -> Result<Result<(), Ended>, EngineError> {
+    /// Reads until the stop; the end of any other stage is one.
+    async fn read(&mut self, stop: &CancellationToken) -> Result<(), EngineError> {
         let mut lag = interval(LAG_EVERY);
         lag.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.gatherer.deadline();
-            let handed_on = tokio::select! {
+            tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(Ok(())),
+                () = stop.cancelled() => return Ok(()),
                 () = async { sleep_until(due.expect("the branch is enabled with a deadline")).await }, if due.is_some() => {
                     let batch = self.gatherer.close_due(Instant::now());
-                    self.hand_on(batch).await
+                    self.hand_on(batch).await;
                 }
-                Ok(()) = self.committable.changed() => {
-                    self.commit().await?;
-                    Ok(())
-                }
-                _ = lag.tick() => {
-                    self.status.lag.store(Arc::new(self.consumer.lag().await?));
-                    Ok(())
-                }
+                Ok(()) = self.committable.changed() => self.commit().await?,
+                _ = lag.tick() => self.status.lag.store(Arc::new(self.consumer.lag().await?)),
                 records = self.consumer.poll(POLL_MAX) => self.take_in(records?).await,
-            };
-            if handed_on.is_err() {
-                return Ok(Err(Ended));
             }
         }
     }
 
-    async fn take_in(&mut self, records: Vec<RawEvent>) -> Result<(), Ended> {
+    async fn take_in(&mut self, records: Vec<RawEvent>) {
         let now = Instant::now();
         for record in records {
             let batch = self.gatherer.push(now, decode::decode(record, &self.decode));
-            self.hand_on(batch).await?;
+            self.hand_on(batch).await;
         }
-        Ok(())
     }
 
-    async fn hand_on(&mut self, batch: Option<MicroBatch>) -> Result<(), Ended> {
-        match batch {
-            Some(batch) => self.batches.send(batch).await.map_err(|_| Ended),
-            None => Ok(()),
+    /// Waits while the queue to the next stage is full.
+    async fn hand_on(&mut self, batch: Option<MicroBatch>) {
+        if let Some(batch) = batch {
+            // A closed queue means that the next stage has failed: its error is the cause, and halts this stage.
+            let _ = self.batches.send(batch).await;
         }
     }
 

@@ -47,22 +47,22 @@ pub struct Engine {
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// A parameter is out of its range.
-    #[error(transparent)]
+    #[error("{0}")]
     Params(#[from] ParamError),
     /// The log cannot be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Consume(#[from] ConsumeError),
     /// The store failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// The learner refused a batch.
-    #[error(transparent)]
+    #[error("{0}")]
     Learn(#[from] LearnError),
     /// A batch does not continue the one before.
-    #[error(transparent)]
+    #[error("{0}")]
     Offsets(#[from] OffsetError),
     /// The stop took too long.
-    #[error(transparent)]
+    #[error("{0}")]
     Deadline(#[from] StopDeadline),
     /// A stage panicked; the log has the cause.
     #[error("the {stage} stage of the engine panicked; nothing durable is lost: restart, and report it")]
@@ -131,7 +131,9 @@ impl Engine {
             result = &mut ended => return result,
             () = halt.cancelled() => status.set_phase(Phase::Stopping),
         }
-        tokio::time::timeout(deadline, ended).await.unwrap_or_else(|_| Err(StopDeadline { deadline, doing: "drain, persist and snapshot" }.into()))
+        tokio::time::timeout(deadline, ended)
+            .await
+            .unwrap_or_else(|_| Err(StopDeadline { deadline, doing: "drain, persist and snapshot" }.into()))
     }
 
     fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {

@@ -63,8 +63,10 @@ async fn newest_whole(
     params: &Params,
     durable_seq: u64,
 ) -> Result<View, EngineError> {
-    let (same, other): (Vec<_>, Vec<_>) =
-        manifests.iter().filter(|manifest| manifest.seq <= durable_seq).partition(|manifest| manifest.params == *params);
+    let (same, other): (Vec<_>, Vec<_>) = manifests
+        .iter()
+        .filter(|manifest| manifest.seq <= durable_seq)
+        .partition(|manifest| manifest.params == *params);
     if same.is_empty() && !other.is_empty() {
         tracing::warn!("the snapshots were learned under other parameters; learning all stored events again");
     }
@@ -171,9 +173,10 @@ impl<'s> Replay<'s> {
         StoreError::Damaged {
             what: format!("event {seq}"),
             location: self.store.location(),
-            reason: "it is missing between others that are there; restore the store from a backup, or start on an empty \
+            reason:
+                "it is missing between others that are there; restore the store from a backup, or start on an empty \
                      one and read the log again"
-                .into(),
+                    .into(),
         }
     }
 }

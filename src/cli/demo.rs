@@ -1,0 +1,224 @@
+//! `freshet demo`: the whole main job in one process on the embedded log and store, with nothing to install.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::HumanCount;
+use tokio::time::{Instant, sleep};
+
+use super::data::Progress;
+use super::run::Service;
+use super::{out, telemetry};
+use crate::capture::producer::Producer;
+use crate::capture::{self, CaptureError, Dataset, Pace, producer, sample};
+use crate::config::{BrokerKind, Config, StoreKind};
+use crate::publish::View;
+use crate::shutdown::Interrupted;
+use crate::{engine, shutdown, store};
+
+/// Rows of the generated sample.
+const SAMPLE_ROWS: usize = 100_000;
+
+/// Seed of the generated sample.
+const SAMPLE_SEED: u64 = 42;
+
+/// Pause between two looks at how far the engine is.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Replays MovieLens 100K through the whole path and shows what was learned.
+///
+/// Gets the data set, replays it in time order through the embedded log, learns and persists each event and serves
+/// while it learns. Running it again goes on where it stopped.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  freshet demo\n  freshet demo --exit\n  freshet demo --fresh --set gather.size=1")]
+pub(super) struct Args {
+    /// Ends after the table instead of serving on.
+    #[arg(long)]
+    exit: bool,
+    /// Deletes the demo's own log and store first.
+    #[arg(long)]
+    fresh: bool,
+    /// Folder with the original files; looked in and only there.
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// Port that HTTP is served on; short for --set serve.port=PORT.
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+/// Runs `freshet demo`.
+///
+/// # Errors
+/// If the port is taken, the folder cannot be written, or a stage fails.
+pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
+    let mut config = config.clone();
+    config.broker.kind = BrokerKind::Embedded;
+    config.broker.partitions = 1;
+    config.store.kind = StoreKind::Embedded;
+    // A folder of its own, so that --fresh can never delete anything but a demo.
+    config.store.data_dir.push("demo");
+    config.serve.port = args.port.unwrap_or(config.serve.port);
+    if args.fresh {
+        delete(&config.store.data_dir)?;
+    }
+    let stop = shutdown::on_signals();
+    let dataset = tokio::task::spawn_blocking(move || get(args.from.as_deref())).await??;
+    store::open(&config.store).await?.put_catalog(&dataset.items, &dataset.users).await?;
+    let Some(service) = Service::start(&config, &stop).await? else { return Ok(()) };
+    let shown = tokio::select! {
+        shown = show(&service, dataset, &config) => shown,
+        () = stop.cancelled() => Err(Interrupted { done: learned(&service.published.load()) }.into()),
+    };
+    if shown.is_ok() && !args.exit {
+        out::print("Still serving and learning; Ctrl-C ends it.\n")?;
+        return service.ended().await;
+    }
+    let over = service.is_over();
+    service.stop();
+    match service.ended().await {
+        // The engine's own error is the cause of what went wrong.
+        Err(cause) if over => Err(cause),
+        ended => shown.and(ended),
+    }
+}
+
+/// The data set, or the sample that stands in for it.
+fn get(from: Option<&Path>) -> anyhow::Result<Dataset> {
+    let mut progress = Progress::default();
+    match capture::ensure("ml-100k", from, &mut |step| progress.show(&step)) {
+        Ok(dataset) => {
+            anstream::eprintln!("MovieLens 100K from {}", dataset.origin);
+            Ok(dataset)
+        }
+        Err(error @ CaptureError::Fetch { .. }) if from.is_none() => {
+            tracing::warn!(
+                "MovieLens 100K CANNOT BE HAD, so the demo runs on a GENERATED sample of the same shape; its figures are \
+                 not MovieLens figures. {error}"
+            );
+            Ok(sample::sample(SAMPLE_SEED, SAMPLE_ROWS))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Replays what the log does not hold yet, waits until all of it is durable, and prints what was learned.
+async fn show(service: &Service, dataset: Dataset, config: &Config) -> anyhow::Result<()> {
+    let (address, name) = (service.address, dataset.name.clone());
+    let n_rows = dataset.n_rows.context("the demo's data set is in memory, so that its rows are counted")?;
+    let on_log = until_running(service).await?;
+    let before = service.published.load().version().seq;
+    out::print(&format!(
+        "Dashboard        http://{address}/\n\
+         Recommendations  curl -s 'http://{address}/recommend/196?n=10'\n\
+         Store            sqlite3 {} 'select * from events limit 5'\n",
+        config.store.data_dir.join("store.db").display()
+    ))?;
+    if on_log > 0 {
+        out::print(&format!(
+            "Resumed from {} at event {}, with {} of {} rows on the log; --fresh starts over.\n",
+            config.store.data_dir.display(),
+            HumanCount(before),
+            HumanCount(on_log),
+            HumanCount(n_rows)
+        ))?;
+    }
+    let start = Instant::now();
+    let producer = producer::open(config).await?;
+    let bar = out::progress(Some(n_rows), name.clone());
+    let rows = dataset.rows.skip(usize::try_from(on_log)?);
+    let replayed = async {
+        let deliveries = capture::replay(rows, &*producer as &dyn Producer, Pace::default(), |_| ()).await?;
+        anyhow::ensure!(
+            deliveries.failed == 0,
+            "the log refused {} rows: {:?}",
+            deliveries.failed,
+            deliveries.first_error
+        );
+        Ok(())
+    };
+    let followed = async {
+        while durable(service) < n_rows {
+            anyhow::ensure!(!service.is_over(), "the engine has stopped");
+            bar.set_position(service.published.load().version().seq);
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    };
+    let done = tokio::try_join!(replayed, followed);
+    let seconds = start.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+    telemetry::bars().remove(&bar);
+    done?;
+    let view = service.published.load_full();
+    let new = view.version().seq - before;
+    print_table(&name, &view, (new, seconds), &engine::model_hash(config, &view).to_string())?;
+    print_recommendations(service, &view)
+}
+
+/// Waits until the engine reads the log, and returns the number of records on it.
+async fn until_running(service: &Service) -> anyhow::Result<u64> {
+    loop {
+        let lag = service.status.lag.load();
+        if !lag.is_empty() {
+            return Ok(lag.iter().map(|lag| lag.end as u64).sum());
+        }
+        anyhow::ensure!(!service.is_over(), "the engine has stopped");
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Records that the store holds, as events or as dead letters.
+fn durable(service: &Service) -> u64 {
+    service.status.durable_seq() + service.status.rejects().values().sum::<u64>()
+}
+
+fn learned(view: &View) -> String {
+    format!("{} events learned; run it again to go on", HumanCount(view.version().seq))
+}
+
+fn print_table(name: &str, view: &View, (new, seconds): (u64, f64), hash: &str) -> anyhow::Result<()> {
+    let learned = view.learned();
+    let prequential = &learned.prequential;
+    let rate = if new == 0 { "nothing new".to_owned() } else { HumanCount((new as f64 / seconds) as u64).to_string() };
+    let error = |model: f64, mean: f64| format!("{model:.4}   (running mean {mean:.4})");
+    let mut table = out::table(&["data set", name]);
+    table.add_row(["events learned", &HumanCount(prequential.events()).to_string()]);
+    table.add_row(["events a second, learned and durable", &rate]);
+    table.add_row([
+        "users, items",
+        &format!("{}, {}", HumanCount(learned.users.len() as u64), HumanCount(learned.items.len() as u64)),
+    ]);
+    table.add_row(["MAE, test then learn", &error(prequential.mae(), prequential.mean_mae())]);
+    table.add_row(["RMSE, test then learn", &error(prequential.rmse(), prequential.mean_rmse())]);
+    table.add_row(["model SHA-256", hash]);
+    out::print(&format!("{table}\n"))
+}
+
+fn print_recommendations(service: &Service, view: &View) -> anyhow::Result<()> {
+    let titles = service.status.items.load();
+    let mut table = out::table(&["for user 196", "genres", "predicted"]);
+    for scored in view.recommend("196", 5).items {
+        let id = view.learned().items.name(scored.item).map(ToString::to_string).unwrap_or_default();
+        let item = titles.get(&id).cloned().unwrap_or_default();
+        let title = if item.title.is_empty() { id } else { item.title };
+        table.add_row([title, item.genres.join(", "), format!("{:.2}", scored.score)]);
+    }
+    out::print(&format!("{table}\n"))
+}
+
+/// Deletes the demo's files, and nothing else that may be in the folder.
+fn delete(dir: &Path) -> anyhow::Result<()> {
+    for file in ["log.db", "store.db"] {
+        for suffix in ["", "-wal", "-shm"] {
+            let path = dir.join(format!("{file}{suffix}"));
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot delete {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! `freshet run`: the service. Consumes, learns, persists and serves until it is told to stop.
+//!
+//! [`Service`] is here and not in the engine, because the engine knows nothing of HTTP; the demo runs the same one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::out;
+use crate::config::Config;
+use crate::engine::{Engine, EngineError};
+use crate::publish::Published;
+use crate::serve::{self, AppState, Status};
+use crate::{shutdown, store};
+
+/// Runs the service: consumes, learns, persists and serves.
+///
+/// It goes on where the store says that the last run stopped. SIGINT and SIGTERM stop it in order.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  freshet run\n  freshet run --port 9000 --set gather.size=1\n  \
+                        freshet run --set broker.kind=kafka --set store.kind=mongodb")]
+pub(super) struct Args {
+    /// Port that HTTP is served on; short for --set serve.port=PORT.
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+/// Runs `freshet run`.
+///
+/// # Errors
+/// If the log, the store or the port cannot be had, or a stage fails.
+pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
+    let mut config = config.clone();
+    config.serve.port = args.port.unwrap_or(config.serve.port);
+    let stop = shutdown::on_signals();
+    let Some(service) = Service::start(&config, &stop).await? else { return Ok(()) };
+    out::print(&format!("serving on http://{0}, try http://{0}/recommend/196\n", service.address))?;
+    service.ended().await
+}
+
+/// An engine and its HTTP server, both running.
+pub(super) struct Service {
+    /// Where HTTP is served.
+    pub(super) address: SocketAddr,
+    pub(super) published: Published,
+    pub(super) status: Arc<Status>,
+    stop: CancellationToken,
+    engine: JoinHandle<Result<(), EngineError>>,
+    http: JoinHandle<std::io::Result<()>>,
+}
+
+impl Service {
+    /// Opens the store and the port and starts learning; none if it was stopped before that.
+    pub(super) async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Self>> {
+        // The port first: nothing is to be taken over by a process that cannot serve.
+        let listener = serve::bind(&config.serve).await?;
+        let store = tokio::select! {
+            store = store::open(&config.store) => store?,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let engine = Engine::new(config, store)?;
+        let (published, status) = (engine.published(), engine.status());
+        let serve_config = Arc::new(config.serve.clone());
+        let state = AppState { published: Arc::clone(&published), status: Arc::clone(&status), config: serve_config };
+        let stop = stop.child_token();
+        Ok(Some(Self {
+            address: listener.local_addr()?,
+            published,
+            status,
+            http: tokio::spawn(serve::run(listener, serve::app(state), stop.clone().cancelled_owned())),
+            engine: tokio::spawn(engine.run(stop.clone())),
+            stop,
+        }))
+    }
+
+    /// Whether the engine has stopped.
+    pub(super) fn is_over(&self) -> bool {
+        self.engine.is_finished()
+    }
+
+    /// Asks both to stop.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until the engine has stopped, then stops serving.
+    pub(super) async fn ended(self) -> anyhow::Result<()> {
+        let learned = self.engine.await;
+        self.stop.cancel();
+        // A client that keeps its connection open must not hold the process back: everything is durable by now.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.http).await;
+        Ok(learned??)
+    }
+}
