@@ -4,8 +4,15 @@
 //! [`gather`], [`learn`], [`publish`], [`serve`], [`store`]. A stage uses only stages before it; [`engine`] joins them.
 
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod consume;
 pub mod decode;
+pub mod engine;
+pub mod gather;
 pub mod learn;
+pub mod publish;
+pub mod serve;
+pub mod shutdown;
 pub mod store;
+pub mod telemetry;

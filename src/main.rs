@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `freshet` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    freshet::cli::main()
+}

@@ -4,14 +4,28 @@
 //! a delivery report. Guarantee: a row is either delivered, or counted and reported as not delivered.
 
 pub mod catalog;
+pub mod convert;
+pub mod dataset;
 pub(crate) mod embedded_log;
+pub mod error;
+pub mod fetch;
 pub mod interaction;
 pub(crate) mod kafka_link;
+pub mod known;
+pub mod lastfm;
+mod lines;
+pub mod movielens;
 pub mod pace;
 pub mod producer;
+pub mod recbole;
 pub mod replay;
+pub mod sample;
+pub mod tabular;
 
 pub use catalog::{Item, User};
+pub use dataset::{Dataset, Rows, open};
+pub use error::CaptureError;
+pub use fetch::ensure;
 pub use interaction::Interaction;
 pub use pace::Pace;
 pub use replay::{ReplayError, replay};

@@ -2,12 +2,28 @@
 //!
 //! `config.toml` at the top of the repository is compiled in as the default and documents every key for the operator;
 //! the types here are its mirror. This module uses no stage, so that every stage may use it.
+//!
+//! In: the default, a file, the environment, flags. Out: a [`Loaded`] configuration that knows where each value came
+//! from, or a [`ConfigError`] with every problem and its place. Guarantee: a [`Config`] that was loaded is within every
+//! bound that `config.toml` states, and a secret is in no error and no output.
+
+mod check;
+mod layers;
+mod load;
+mod mask;
+mod problem;
+mod show;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use layers::{Setting, Source};
+pub use load::{LoadOptions, Loaded, process_environment};
+pub use mask::{MASK, is_secret, mask_uri};
+pub use problem::{ConfigError, Problem};
 
 /// `config.toml` as compiled in: every key with its default and a comment.
 pub const DEFAULT_TOML: &str = include_str!("../../config.toml");
@@ -32,6 +48,13 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Log lines of this process.
     pub log: LogConfig,
+}
+
+impl Default for Config {
+    /// The compiled-in defaults.
+    fn default() -> Self {
+        toml::from_str(DEFAULT_TOML).expect("a test reads the compiled-in defaults")
+    }
 }
 
 /// Kind of log that events are read from.

@@ -56,6 +56,12 @@ impl From<Offsets> for Vec<PartitionOffset> {
     }
 }
 
+impl FromIterator<(Arc<str>, i32, i64)> for Offsets {
+    fn from_iter<I: IntoIterator<Item = (Arc<str>, i32, i64)>>(partitions: I) -> Self {
+        Self(partitions.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect())
+    }
+}
+
 impl Offsets {
     /// The next offset to read from a partition, if it has been read before.
     #[must_use]

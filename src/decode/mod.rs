@@ -3,9 +3,56 @@
 //! In: [`RawEvent`]s. Out: for each exactly one [`Event`] or one [`Reject`]. Guarantee: no input makes it panic, and a
 //! reject keeps the original bytes.
 
+mod explain;
+mod wire;
+
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
+use crate::config::DecodeConfig;
 use crate::consume::{Position, RawEvent};
+
+/// Longest user or item id, in bytes.
+pub const MAX_ID_BYTES: usize = 1024;
+
+/// Decodes one record.
+///
+/// # Errors
+/// A [`Reject`] with the original bytes, why they are no event, and what is allowed.
+pub fn decode(raw: RawEvent, config: &DecodeConfig) -> Result<Event, Box<Reject>> {
+    match check(&raw, config) {
+        Ok(wire) => Ok(Event {
+            user: wire.user.into_owned(),
+            item: wire.item.into_owned(),
+            rating: wire.rating,
+            count: wire.count,
+            ts: wire.ts.unwrap_or(raw.timestamp_ms),
+            id: wire.id,
+            position: raw.position,
+        }),
+        Err((reason, detail)) => Err(Box::new(Reject { raw, reason, detail })),
+    }
+}
+
+fn check<'a>(raw: &'a RawEvent, config: &DecodeConfig) -> Result<wire::Wire<'a>, (Reason, String)> {
+    let bytes = &raw.payload;
+    if bytes.is_empty() {
+        return Err((Reason::Empty, "the record has no payload; an event is one JSON object".into()));
+    }
+    if bytes.len() > config.max_bytes {
+        let detail = format!("{} bytes; decode.max_bytes allows {}", bytes.len(), config.max_bytes);
+        return Err((Reason::TooLarge, detail));
+    }
+    // The typed parse says that something is wrong, the second look says what: only rejects pay for it.
+    match serde_json::from_slice::<wire::Wire>(bytes) {
+        Ok(wire) => match wire.problem(config) {
+            None => Ok(wire),
+            Some(problem) => Err(problem),
+        },
+        Err(error) => Err(explain::explain(bytes, &error)),
+    }
+}
 
 /// One event, checked and ready to be learned.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,4 +106,119 @@ pub struct Reject {
     pub reason: Reason,
     /// Why, for a person: what was found, and what is allowed.
     pub detail: String,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "empty",
+            Self::TooLarge => "too_large",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::InvalidJson => "invalid_json",
+            Self::NotAnObject => "not_an_object",
+            Self::UnknownVersion => "unknown_version",
+            Self::MissingField => "missing_field",
+            Self::InvalidField => "invalid_field",
+            Self::RatingOutOfRange => "rating_out_of_range",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::capture::Interaction;
+    use crate::config::Config;
+
+    fn raw(payload: &[u8]) -> RawEvent {
+        RawEvent {
+            position: Position { topic: "ratings".into(), partition: 0, offset: 7 },
+            timestamp_ms: 1_000,
+            key: Some(b"196".to_vec()),
+            payload: payload.to_vec(),
+        }
+    }
+
+    fn decoded(payload: &str) -> Result<Event, Box<Reject>> {
+        decode(raw(payload.as_bytes()), &Config::default().decode)
+    }
+
+    fn reason(payload: &str) -> (Reason, String) {
+        let reject = decoded(payload).unwrap_err();
+        assert_eq!(reject.raw, raw(payload.as_bytes()), "a reject keeps the record whole");
+        (reject.reason, reject.detail)
+    }
+
+    #[test]
+    fn the_event_of_the_design_is_read() {
+        let event = decoded(r#"{"v":1,"user":"196","item":"242","rating":3.0,"ts":881250949000,"id":"a"}"#).unwrap();
+        assert_eq!((event.user.as_str(), event.item.as_str()), ("196", "242"));
+        assert_eq!((event.rating, event.ts, event.id.as_deref()), (Some(3.0), 881_250_949_000, Some("a")));
+    }
+
+    #[test]
+    fn numbers_become_ids_unknown_fields_are_ignored_and_the_logs_time_stands_in() {
+        let event = decoded(r#"{"user":196,"item":-2,"count":12,"rating":null,"page":{"a":[1]}}"#).unwrap();
+        assert_eq!((event.user.as_str(), event.item.as_str()), ("196", "-2"));
+        assert_eq!((event.rating, event.count, event.ts), (None, Some(12.0), 1_000));
+    }
+
+    #[test]
+    fn escapes_in_ids_are_resolved() {
+        assert_eq!(decoded(r#"{"user":"a\u00e9\"b","item":"\n"}"#).unwrap().user, "aé\"b");
+    }
+
+    #[test]
+    fn each_kind_of_bad_input_has_its_reason() {
+        let cases = [
+            ("", Reason::Empty, "no payload"),
+            (r#"{"v":1,"user":"196","#, Reason::InvalidJson, "cut short at column 20"),
+            ("hello", Reason::InvalidJson, "column 1"),
+            ("[1,2]", Reason::NotAnObject, "an array"),
+            ("3", Reason::NotAnObject, "a number"),
+            (r#"{"v":2,"user":"1","item":"2"}"#, Reason::UnknownVersion, "v is 2; version 1"),
+            (r#"{"v":"x","user":"1","item":"2"}"#, Reason::UnknownVersion, r#"v is "x""#),
+            (r#"{"item":"2"}"#, Reason::MissingField, "user is missing"),
+            (r#"{"user":null,"item":"2"}"#, Reason::MissingField, "user is missing"),
+            (r#"{"user":"","item":"2"}"#, Reason::InvalidField, "user is empty"),
+            (r#"{"user":"1","item":2.5}"#, Reason::InvalidField, "item is 2.5"),
+            (r#"{"user":"1","item":"2","rating":"five"}"#, Reason::InvalidField, r#"rating is "five"; a number"#),
+            (r#"{"user":"1","item":"2","rating":1e999}"#, Reason::InvalidJson, "out of range"),
+            (r#"{"user":"1","item":"2","rating":7}"#, Reason::RatingOutOfRange, "rating is 7; 1 to 5"),
+            (r#"{"user":"1","item":"2","count":0}"#, Reason::InvalidField, "count is 0"),
+            (r#"{"user":"1","item":"2","ts":"now"}"#, Reason::InvalidField, r#"ts is "now""#),
+            (r#"{"user":"1","item":"2","user":"3"}"#, Reason::InvalidField, "duplicate field"),
+        ];
+        for (payload, expected, text) in cases {
+            let (reason, detail) = reason(payload);
+            assert_eq!(reason, expected, "{payload}: {detail}");
+            assert!(detail.contains(text), "{payload}: {detail:?} does not say {text:?}");
+        }
+        let reject = decode(raw(b"{\"user\":\"\xff\"}"), &Config::default().decode).unwrap_err();
+        assert_eq!(reject.reason, Reason::InvalidUtf8);
+        let long = format!(r#"{{"user":"{}","item":"1"}}"#, "u".repeat(MAX_ID_BYTES + 1));
+        assert!(reason(&long).1.contains("1025 bytes"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_and_none_are_lost(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(reject) = decode(raw(&bytes), &Config::default().decode) {
+                prop_assert_eq!(reject.raw.payload, bytes);
+            }
+        }
+
+        #[test]
+        fn what_capture_writes_is_read_back(
+            user in "\\PC{1,20}", item in "\\PC{1,20}", rating in proptest::option::of(1.0f32..=5.0),
+            count in proptest::option::of(1.0f32..1e6), ts in proptest::option::of(any::<i64>()),
+        ) {
+            let sent = Interaction { user, item, rating, count, ts, id: None };
+            let event = decode(raw(&sent.to_json()), &Config::default().decode).unwrap();
+            prop_assert_eq!((event.user, event.item), (sent.user, sent.item));
+            prop_assert_eq!((event.rating, event.count, event.ts), (rating, count, ts.unwrap_or(1_000)));
+        }
+    }
 }

@@ -5,15 +5,23 @@
 //! and a snapshot is visible only when all of its blocks are.
 
 pub mod hash;
+pub mod snapshot;
+
+mod embedded;
+mod mongo;
+mod rules;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::{Item, User};
+use crate::config::{StoreConfig, StoreKind};
 use crate::consume::Offsets;
 use crate::decode::{Event, Reason, Reject};
+pub use crate::gather::Progress;
 
 pub use hash::Hash;
 
@@ -44,17 +52,6 @@ pub struct DurableWrite {
     pub rejects: Vec<Reject>,
     /// Where the engine stands after it.
     pub progress: Progress,
-}
-
-/// Where the engine stands: the last of everything that is durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// `seq` of the last durable event; 0 before the first.
-    pub seq: u64,
-    /// Number of the last durable micro-batch; 0 before the first.
-    pub batch: u64,
-    /// Next offset to read of each partition.
-    pub offsets: Offsets,
 }
 
 /// A claim on the store: the epoch that this engine writes under, and where the last one stopped.
@@ -149,6 +146,18 @@ pub struct Catalog {
     pub items: Vec<Item>,
     /// Users, by id.
     pub users: Vec<User>,
+}
+
+/// Opens the store that the configuration names, and creates what it lacks.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if it does not answer within `connect_timeout`, [`StoreError::Unsuitable`] if it cannot
+/// serve as a store; both say what to do.
+pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match config.kind {
+        StoreKind::Embedded => Arc::new(embedded::open(config).await?),
+        StoreKind::Mongodb => Arc::new(mongo::open(config).await?),
+    })
 }
 
 /// Keeps everything that must survive.

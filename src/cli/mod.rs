@@ -1,0 +1,128 @@
+//! The command line: its root, and one file for each command.
+//!
+//! In: arguments, environment, files. Out: what people and scripts read, and an exit code. It may use every stage, and
+//! is the only place with anyhow.
+
+mod config;
+pub mod out;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, LoadOptions, Loaded, process_environment};
+use crate::telemetry;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage or configuration
+  3    the broker or the database cannot be reached
+  4    the stop took longer than engine.stop_deadline
+  130  interrupted before it was done";
+
+const EXAMPLES: &str = "\
+Examples:
+  freshet config show --changed
+  freshet --config prod.toml --set broker.kind=kafka config check";
+
+/// Freshet: an online-learning recommender engine.
+///
+/// It learns from each event as it arrives and answers from the model that has already learned it. Every setting has
+/// a default (`freshet config show --defaults`); a file, the environment and flags change it, in this order.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct Cli {
+    /// File of settings; without it `$FRESHET_CONFIG`, else `config.toml` in the current folder if there is one.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Sets one key, before the file and the environment; may be repeated.
+    #[arg(long, value_name = "SECTION.KEY=VALUE", global = true)]
+    set: Vec<String>,
+    /// Level or filter of the log lines; short for --set log.level=LEVEL.
+    #[arg(long, value_name = "LEVEL", global = true)]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// One line for each command, here and in [`dispatch`].
+#[derive(Debug, Subcommand)]
+enum Command {
+    Config(config::Args),
+}
+
+async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyhow::Result<()> {
+    match command {
+        Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
+        // Each other command: Command::Run(args) => run::run(args, &loaded?.config).await,
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => out::report(&error),
+    }
+}
+
+impl Cli {
+    fn execute(self) -> anyhow::Result<()> {
+        let loaded = self.load();
+        let Some(command) = self.command else { return out::print(&Self::command().render_help().ansi().to_string()) };
+        telemetry::init(&loaded.as_ref().map_or_else(|_| Config::default().log, |loaded| loaded.config.log.clone()))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the threads of the runtime")?;
+        let done = runtime.block_on(dispatch(command, loaded));
+        // A task that hangs must not hold the process back: whatever has to be waited for, the command has waited for.
+        runtime.shutdown_background();
+        done
+    }
+
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        let log = self.log.iter().map(|level| format!("log.level={level}"));
+        let sets = self.set.iter().cloned().chain(log).collect();
+        let env = process_environment()?;
+        Config::load(&LoadOptions { file: self.config.clone(), folder: PathBuf::new(), env, sets })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_behind_the_command() {
+        for line in ["freshet --set a.b=c --log debug config check", "freshet config check --set a.b=c --log debug"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.set, ["a.b=c"]);
+            assert_eq!(cli.log.as_deref(), Some("debug"));
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_the_root_tells_its_exit_codes() {
+        for command in Cli::command().get_subcommands() {
+            for leaf in command.get_subcommands().chain([command]) {
+                let help = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("freshet"), "{}", leaf.get_name());
+            }
+        }
+        let help = Cli::command().render_long_help().to_string();
+        for code in ["0", "1", "2", "3", "4", "130"] {
+            assert!(help.contains(&format!("\n  {code:<5}")), "{code}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a command writes: results to stdout, errors and progress to stderr, and its exit code.
+//!
+//! On its own, so that every command looks the same and none writes past the progress bars or into a closed pipe.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use comfy_table::{Attribute, Cell, LineStyle, Table, presets};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use owo_colors::OwoColorize;
+
+use crate::capture::producer::ProduceError;
+use crate::config::ConfigError;
+use crate::consume::ConsumeError;
+use crate::shutdown::{INTERRUPTED, Interrupted, StopDeadline};
+use crate::store::StoreError;
+use crate::telemetry;
+
+/// Whoever read stdout has closed it (`freshet … | head`): the command ends, and not as a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("stdout was closed by its reader")]
+pub struct ClosedPipe;
+
+/// Writes text to stdout, past the progress bars, without colours where none are wanted.
+///
+/// # Errors
+/// [`ClosedPipe`] if nobody reads stdout any more; else what the system said.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    let written = telemetry::bars().suspend(|| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => ClosedPipe.into(),
+        _ => anyhow::Error::new(error).context("cannot write to stdout"),
+    })
+}
+
+/// Writes an error to stderr, with its causes, and returns the exit code that it means.
+#[must_use]
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if !error.is::<ClosedPipe>() {
+        let text = describe(error);
+        // Where stderr is closed too there is nobody left to tell.
+        let _ = telemetry::bars().suspend(|| anstream::stderr().write_all(text.as_bytes()));
+    }
+    ExitCode::from(exit_code(error))
+}
+
+/// The exit code that an error means; the list is in `freshet --help`.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(code).unwrap_or(1)
+}
+
+fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if cause.is::<ClosedPipe>() {
+        return Some(0);
+    }
+    if cause.is::<ConfigError>() {
+        return Some(2);
+    }
+    let unavailable = matches!(cause.downcast_ref(), Some(StoreError::Unavailable { .. }));
+    if unavailable || cause.is::<ConsumeError>() || cause.is::<ProduceError>() {
+        return Some(3);
+    }
+    if cause.is::<StopDeadline>() {
+        return Some(4);
+    }
+    cause.is::<Interrupted>().then_some(INTERRUPTED)
+}
+
+/// `error: …`, and a `caused by: …` for each cause that its parent does not tell already.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = format!("{} {error}\n", "error:".red().bold());
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            let _ = writeln!(text, "  {} {cause}", "caused by:".red());
+        }
+        told = cause;
+    }
+    text
+}
+
+/// A progress bar on stderr with rate and time left; hidden where stderr is not a terminal. Without a length it counts.
+///
+/// Drop it (or let it finish and clear) before results are printed, else it is drawn again below them.
+#[must_use]
+pub fn progress(len: Option<u64>, label: impl Into<String>) -> ProgressBar {
+    let template = match len {
+        Some(_) => "{prefix}  {wide_bar}  {human_pos}/{human_len}  {rate}  {eta} left",
+        None => "{prefix}  {spinner} {human_pos}  {rate}  {elapsed}",
+    };
+    let style = ProgressStyle::with_template(template)
+        .expect("the templates above are tested")
+        .progress_chars("━━╌")
+        .with_key("rate", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let _ = write!(text, "{}/s", HumanCount(state.per_sec() as u64));
+        });
+    let bar = len.map_or_else(ProgressBar::no_length, ProgressBar::new).with_prefix(label.into()).with_style(style);
+    telemetry::bars().add(bar)
+}
+
+/// A table with a header; bold only where stdout takes it. Print it with `print(&format!("{table}\n"))`.
+#[must_use]
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    if !telemetry::has_color(&io::stdout()) {
+        table.force_no_tty();
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use anyhow::anyhow;
+
+    use super::*;
+    use crate::config::Problem;
+
+    fn store(unavailable: bool) -> StoreError {
+        let (location, reason) = ("mongodb://host/freshet".to_owned(), "connection refused".to_owned());
+        if unavailable {
+            StoreError::Unavailable { action: "read the engine's state", location, reason }
+        } else {
+            StoreError::Unsuitable { location, reason }
+        }
+    }
+
+    #[test]
+    fn each_kind_of_error_has_its_exit_code_wherever_it_is_in_the_chain() {
+        let embedded = |reason: &str| ("freshet-data/log.db".to_owned(), reason.to_owned());
+        let (path, reason) = embedded("no space");
+        let consume = ConsumeError::Embedded { action: "read", path, reason };
+        let (path, reason) = embedded("no space");
+        let produce = ProduceError::Embedded { path, reason };
+        let config = ConfigError::from(Problem::NoValue { count: 1 });
+        let deadline = StopDeadline { deadline: Duration::from_secs(20), doing: "drain" };
+        let interrupted = Interrupted { done: "5 of 9 events sent".to_owned() };
+        let cases: [(anyhow::Error, u8); 9] = [
+            (anyhow!("anything else"), 1),
+            (store(false).into(), 1),
+            (config.into(), 2),
+            (consume.into(), 3),
+            (produce.into(), 3),
+            (store(true).into(), 3),
+            (deadline.into(), 4),
+            (interrupted.into(), 130),
+            (ClosedPipe.into(), 0),
+        ];
+        for (error, expected) in cases {
+            let text = error.to_string();
+            assert_eq!(exit_code(&error), expected, "{text}");
+            assert_eq!(exit_code(&error.context("while running")), expected, "{text} inside a context");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_none_twice() {
+        let error = anyhow::Error::new(store(true)).context("cannot start").context("cannot start: no store");
+        let text = anstream::adapter::strip_str(&describe(&error)).to_string();
+        assert_eq!(
+            text,
+            "error: cannot start: no store\n  caused by: cannot read the engine's state at mongodb://host/freshet: \
+             connection refused\n"
+        );
+    }
+
+    #[test]
+    fn the_templates_of_the_progress_bar_are_valid() {
+        for len in [None, Some(0), Some(10)] {
+            let bar = progress(len, "replay");
+            bar.inc(3);
+            assert_eq!((bar.position(), bar.length()), (3, len));
+            bar.finish_and_clear();
+        }
+    }
+
+    #[test]
+    fn a_table_without_a_terminal_has_no_escapes() {
+        let mut table = table(&["figure", "value"]);
+        table.add_row(["events", "100000"]).force_no_tty();
+        let text = table.to_string();
+        assert!(text.contains("events") && !text.contains('\x1b'), "{text}");
+    }
+}

@@ -1,0 +1,196 @@
+//! Checks the merged settings against every bound that `config.toml` states.
+//!
+//! Apart from the types, because a bound may lie between two keys and is checked once, after the merge.
+
+use std::fmt;
+
+use jiff::SignedDuration;
+use toml::Value;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::layers::Setting;
+use super::{Config, GatherMode, Problem, mask};
+
+/// Values that a key may have, both ends included.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Range {
+    Whole(i64, i64),
+    Real(f64, f64),
+    Time(&'static str, &'static str),
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(low, high) => write!(out, "{low} to {high}"),
+            Self::Real(low, high) => write!(out, "{low} to {high}"),
+            Self::Time(low, high) => write!(out, "\"{low}\" to \"{high}\""),
+        }
+    }
+}
+
+impl Range {
+    fn holds(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Whole(low, high), Value::Integer(value)) => (low..=high).contains(value),
+            (Self::Real(low, high), Value::Integer(value)) => (low..=high).contains(&(*value as f64)),
+            (Self::Real(low, high), Value::Float(value)) => (low..=high).contains(value),
+            (Self::Time(low, high), Value::String(value)) => time(value).is_some_and(|value| {
+                let bound = |text| time(text).expect("a test reads the bounds");
+                (bound(low)..=bound(high)).contains(&value)
+            }),
+            _ => false,
+        }
+    }
+}
+
+fn time(text: &str) -> Option<SignedDuration> {
+    text.parse().ok()
+}
+
+pub(super) const RANGES: [(&str, Range); 25] = [
+    ("broker.partitions", Range::Whole(1, 10_000)),
+    ("broker.replication", Range::Whole(1, 10)),
+    ("broker.connect_timeout", Range::Time("0s", "1h")),
+    ("broker.poll_interval", Range::Time("1ms", "1m")),
+    ("decode.max_bytes", Range::Whole(1, 104_857_600)),
+    ("gather.size", Range::Whole(1, 1_000_000)),
+    ("gather.linger", Range::Time("0s", "1h")),
+    ("gather.length", Range::Time("1ms", "1h")),
+    ("gather.slide", Range::Time("1ms", "1h")),
+    ("learn.factors", Range::Whole(1, 1024)),
+    ("learn.bias_rate", Range::Real(0.0, 1.0)),
+    ("learn.factor_rate", Range::Real(0.0, 1.0)),
+    ("learn.bias_l2", Range::Real(0.0, 10.0)),
+    ("learn.factor_l2", Range::Real(0.0, 10.0)),
+    ("learn.init_scale", Range::Real(0.0, 10.0)),
+    ("learn.seed", Range::Whole(0, i64::MAX)),
+    ("store.connect_timeout", Range::Time("0s", "1h")),
+    ("store.snapshot_every", Range::Whole(0, i64::MAX)),
+    ("store.write_batch", Range::Whole(1, 100_000)),
+    ("serve.port", Range::Whole(0, 65_535)),
+    ("serve.default_n", Range::Whole(1, 10_000)),
+    ("serve.max_n", Range::Whole(1, 10_000)),
+    ("serve.request_timeout", Range::Time("1ms", "1h")),
+    ("engine.stop_deadline", Range::Time("1ms", "1h")),
+    ("engine.queue", Range::Whole(1, 10_000)),
+];
+
+/// The bounds of a key that has some.
+pub(super) fn range(key: &str) -> Option<Range> {
+    RANGES.iter().find(|(name, _)| *name == key).map(|(_, range)| *range)
+}
+
+/// Every bound that the settings break. `config` is what `settings` say.
+pub(super) fn check(config: &Config, settings: &[Setting]) -> Vec<Problem> {
+    let checker = Checker { settings };
+    let mut problems = checker.ranges();
+    problems.extend(checker.texts(config));
+    problems.extend(checker.conflicts(config));
+    problems
+}
+
+struct Checker<'a> {
+    settings: &'a [Setting],
+}
+
+impl Checker<'_> {
+    fn ranges(&self) -> Vec<Problem> {
+        let broken = |setting: &&Setting| range(&setting.key).is_some_and(|range| !range.holds(&setting.value));
+        let must = |setting: &Setting| range(&setting.key).map(|range| range.to_string()).unwrap_or_default();
+        self.settings.iter().filter(broken).map(|setting| refused(setting, must(setting))).collect()
+    }
+
+    fn texts(&self, config: &Config) -> Vec<Problem> {
+        let data_dir = config.store.data_dir.to_string_lossy();
+        let (min, max) = (config.decode.min_rating, config.decode.max_rating);
+        let address = "mongodb://host:port or mongodb+srv://host, with user:password@ before the host if needed";
+        let filter =
+            r#"a level (error, warn, info, debug, trace, off) or target=level pairs, as "info,freshet::consume=debug""#;
+        [
+            ("broker.topic", is_topic(&config.broker.topic), "1 to 249 of a-z A-Z 0-9 . _ -, and not . or .."),
+            ("broker.group", is_name(&config.broker.group), "a name"),
+            ("broker.servers", are_servers(&config.broker.servers), "host:port,host:port"),
+            ("decode.min_rating", min.is_finite(), "a finite number"),
+            ("decode.max_rating", max.is_finite(), "a finite number"),
+            ("store.data_dir", is_name(&data_dir), "the path of a folder"),
+            ("store.uri", is_mongodb_uri(&config.store.uri), address),
+            ("store.database", is_database(&config.store.database), "1 to 63 bytes without / \\ . \" $ and spaces"),
+            ("serve.host", is_name(&config.serve.host), "a host name or an IP address"),
+            ("log.level", is_filter(&config.log.level), filter),
+        ]
+        .into_iter()
+        .filter(|(_, allowed, _)| !allowed)
+        .map(|(key, _, must)| refused(self.setting(key), must.to_owned()))
+        .collect()
+    }
+
+    fn conflicts(&self, config: &Config) -> Vec<Problem> {
+        let (gather, decode, serve) = (&config.gather, &config.decode, &config.serve);
+        let sliding = gather.mode == GatherMode::Sliding;
+        [
+            (sliding && gather.slide > gather.length, "gather.slide", "at most", "gather.length"),
+            (decode.min_rating >= decode.max_rating, "decode.min_rating", "below", "decode.max_rating"),
+            (serve.default_n > serve.max_n, "serve.default_n", "at most", "serve.max_n"),
+        ]
+        .into_iter()
+        .filter(|(broken, ..)| *broken)
+        .map(|(_, left, relation, right)| Problem::Conflict {
+            left: self.described(left),
+            relation,
+            right: self.described(right),
+        })
+        .collect()
+    }
+
+    fn setting(&self, key: &str) -> &Setting {
+        self.settings.iter().find(|setting| setting.key == key).expect("every key has a default")
+    }
+
+    fn described(&self, key: &str) -> String {
+        let setting = self.setting(key);
+        format!("{key} = {} ({})", mask::mask_value(key, &setting.value), setting.source)
+    }
+}
+
+fn refused(setting: &Setting, must: String) -> Problem {
+    let value = mask::mask_value(&setting.key, &setting.value).to_string();
+    Problem::Value { place: setting.source.place(), key: setting.key.clone(), value, must }
+}
+
+fn is_topic(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
+}
+
+fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && !text.contains('\0')
+}
+
+fn are_servers(text: &str) -> bool {
+    text.split(',').all(|server| is_name(server) && !server.trim().contains(char::is_whitespace))
+}
+
+/// Only the outside: the driver reads the rest.
+fn is_mongodb_uri(uri: &str) -> bool {
+    let rest = uri.strip_prefix("mongodb://").or_else(|| uri.strip_prefix("mongodb+srv://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
+}
+
+/// MongoDB's own rule, the stricter one of its platforms: <https://www.mongodb.com/docs/manual/reference/limits/>.
+fn is_database(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && !name.contains(['/', '\\', '.', '"', '$', '*', '<', '>', ':', '|', '?', ' ', '\0'])
+}
+
+/// tracing-subscriber takes a misspelt level for the name of a module and logs it whole; a word alone must be a level.
+fn is_filter(text: &str) -> bool {
+    // The empty word would be read as the level "error".
+    let is_level = |word: &str| !word.trim().is_empty() && word.trim().parse::<LevelFilter>().is_ok();
+    let clear = |part: &str| part.contains('=') || is_level(part);
+    EnvFilter::try_new(text).is_ok() && (text.contains('[') || text.split(',').all(clear))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Says what is wrong with bytes that the typed parse has refused. Apart from it, because only rejects come here.
+
+use serde_json::Value;
+use serde_json::error::Category;
+
+use super::Reason;
+use crate::capture::interaction::EVENT_VERSION;
+
+/// The reason and what to tell a person. `error` is what the typed parse said.
+pub(super) fn explain(bytes: &[u8], error: &serde_json::Error) -> (Reason, String) {
+    if let Err(error) = std::str::from_utf8(bytes) {
+        let at = error.valid_up_to();
+        return (Reason::InvalidUtf8, format!("byte {at} (0x{:02x}) is not UTF-8", bytes[at]));
+    }
+    match serde_json::from_slice::<Value>(bytes) {
+        Err(error) if error.classify() == Category::Eof => {
+            (Reason::InvalidJson, format!("the JSON is cut short at column {}", error.column()))
+        }
+        Err(error) => (Reason::InvalidJson, format!("not JSON: {error}")),
+        Ok(Value::Object(fields)) => {
+            field_problem(&fields).unwrap_or_else(|| (Reason::InvalidField, error.to_string()))
+        }
+        Ok(other) => (Reason::NotAnObject, format!("{}; an event is one JSON object", kind(&other))),
+    }
+}
+
+fn field_problem(fields: &serde_json::Map<String, Value>) -> Option<(Reason, String)> {
+    let present = |name: &str| fields.get(name).filter(|value| !value.is_null());
+    if let Some(v) = present("v").filter(|v| v.as_u64() != Some(u64::from(EVENT_VERSION))) {
+        return Some((Reason::UnknownVersion, format!("v is {v}; version {EVENT_VERSION} is read")));
+    }
+    if let Some(name) = ["user", "item"].into_iter().find(|name| present(name).is_none()) {
+        return Some((Reason::MissingField, format!("{name} is missing; user and item are required")));
+    }
+    let integer = |value: &Value| value.is_i64() || value.is_u64();
+    let checks: [(&str, &str, &dyn Fn(&Value) -> bool); 6] = [
+        ("user", "a string or an integer", &|value| value.is_string() || integer(value)),
+        ("item", "a string or an integer", &|value| value.is_string() || integer(value)),
+        ("rating", "a number", &Value::is_number),
+        ("count", "a number", &Value::is_number),
+        ("ts", "an integer, in milliseconds since the epoch,", &Value::is_i64),
+        ("id", "a string", &Value::is_string),
+    ];
+    checks.into_iter().find_map(|(name, allowed, is_allowed)| {
+        let value = present(name).filter(|value| !is_allowed(value))?;
+        Some((Reason::InvalidField, format!("{name} is {}; {allowed} is allowed", shortened(value))))
+    })
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// The value as JSON, cut where it is too long for a line.
+fn shortened(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}

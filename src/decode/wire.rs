@@ -1,0 +1,81 @@
+//! The event's JSON as types: what a parse without surprises takes, in one pass and without copying ids.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use super::{MAX_ID_BYTES, Reason};
+use crate::capture::interaction::EVENT_VERSION;
+use crate::config::DecodeConfig;
+
+#[derive(Deserialize)]
+pub(super) struct Wire<'a> {
+    v: Option<u32>,
+    #[serde(borrow, deserialize_with = "id")]
+    pub(super) user: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "id")]
+    pub(super) item: Cow<'a, str>,
+    pub(super) rating: Option<f32>,
+    pub(super) count: Option<f32>,
+    pub(super) ts: Option<i64>,
+    pub(super) id: Option<String>,
+}
+
+impl Wire<'_> {
+    /// What is wrong with the values, if anything.
+    pub(super) fn problem(&self, config: &DecodeConfig) -> Option<(Reason, String)> {
+        if let Some(v) = self.v.filter(|&v| v != EVENT_VERSION) {
+            return Some((Reason::UnknownVersion, format!("v is {v}; version {EVENT_VERSION} is read")));
+        }
+        for (name, id) in [("user", &self.user), ("item", &self.item)] {
+            if id.is_empty() {
+                return Some((Reason::InvalidField, format!("{name} is empty; an id has 1 to {MAX_ID_BYTES} bytes")));
+            }
+            if id.len() > MAX_ID_BYTES {
+                let detail = format!("{name} has {} bytes; an id has 1 to {MAX_ID_BYTES} bytes", id.len());
+                return Some((Reason::InvalidField, detail));
+            }
+        }
+        let (low, high) = (config.min_rating, config.max_rating);
+        if let Some(rating) = self.rating.filter(|rating| !(low..=high).contains(rating)) {
+            return Some((Reason::RatingOutOfRange, format!("rating is {rating}; {low} to {high} is allowed")));
+        }
+        if let Some(count) = self.count.filter(|count| !(count.is_finite() && *count > 0.0)) {
+            return Some((Reason::InvalidField, format!("count is {count}; a finite number above 0 is allowed")));
+        }
+        None
+    }
+}
+
+/// A string, or an integer that becomes one.
+fn id<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'a, str>, D::Error> {
+    struct Id;
+
+    impl<'de> Visitor<'de> for Id {
+        type Value = Cow<'de, str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or an integer")
+        }
+
+        fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+            Ok(Cow::Borrowed(text))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(text.to_owned()))
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(number.to_string()))
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(number.to_string()))
+        }
+    }
+
+    deserializer.deserialize_any(Id)
+}

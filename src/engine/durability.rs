@@ -1,0 +1,126 @@
+//! Third stage of the engine: makes batches durable in order, and takes snapshots of what is durable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::EngineError;
+use super::learning::LearnedBatch;
+use crate::decode::Reason;
+use crate::gather::Progress;
+use crate::publish::View;
+use crate::serve::Status;
+use crate::serve::status::SnapshotSummary;
+use crate::store::snapshot::{Encoder, Taken};
+use crate::store::{DurableWrite, LearnedEvent, Manifest, Store};
+use crate::telemetry::now_ms;
+
+/// Snapshots that the status lists.
+const LISTED: usize = 100;
+
+pub(super) struct Durability {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) epoch: u64,
+    /// What is durable, the open write included.
+    pub(super) progress: Progress,
+    pub(super) write_batch: usize,
+    pub(super) encoder: Encoder,
+    /// `seq` of the newest snapshot.
+    pub(super) last_snapshot: u64,
+    pub(super) durable: watch::Sender<Progress>,
+    pub(super) status: Arc<Status>,
+}
+
+impl Durability {
+    pub(super) async fn run(mut self, mut learned: mpsc::Receiver<LearnedBatch>) -> Result<(), EngineError> {
+        let mut newest = None;
+        while let Some(first) = learned.recv().await {
+            let (write, view, snapshot) = self.collect(first, &mut learned)?;
+            self.store.persist(self.epoch, &write).await?;
+            self.status.set_durable_seq(self.progress.seq);
+            self.status.count_rejects(counted(&write));
+            self.durable.send_replace(self.progress.clone());
+            if snapshot {
+                self.snapshot(&view).await?;
+            }
+            newest = Some(view);
+        }
+        match newest {
+            Some(view) if view.version().seq > self.last_snapshot => self.snapshot(&view).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// One write of `first` and the batches that wait behind it, up to `write_batch` events or the next snapshot.
+    fn collect(
+        &mut self,
+        first: LearnedBatch,
+        learned: &mut mpsc::Receiver<LearnedBatch>,
+    ) -> Result<(DurableWrite, Arc<View>, bool), EngineError> {
+        let mut write = DurableWrite::default();
+        let (mut view, mut snapshot) = self.add(first, &mut write)?;
+        while !snapshot && write.events.len() < self.write_batch {
+            let Ok(next) = learned.try_recv() else { break };
+            (view, snapshot) = self.add(next, &mut write)?;
+        }
+        write.progress = self.progress.clone();
+        Ok((write, view, snapshot))
+    }
+
+    fn add(&mut self, learned: LearnedBatch, write: &mut DurableWrite) -> Result<(Arc<View>, bool), EngineError> {
+        let LearnedBatch { batch, outcomes, view, snapshot } = learned;
+        self.progress.offsets.apply(&batch.offsets)?;
+        self.progress.seq = batch.seqs().end - 1;
+        self.progress.batch = batch.number;
+        let events = (batch.first_seq..).zip(batch.events).zip(outcomes);
+        write.events.extend(events.map(|((seq, event), outcome)| LearnedEvent {
+            seq,
+            batch: batch.number,
+            rehearse_from: batch.rehearse_from,
+            predicted: outcome.predicted,
+            event,
+        }));
+        write.rejects.extend(batch.rejects);
+        Ok((view, snapshot))
+    }
+
+    /// Stores the blocks, then the manifest; everything in the view is durable.
+    async fn snapshot(&mut self, view: &View) -> Result<(), EngineError> {
+        let offsets = self.progress.offsets.clone();
+        let taken = Taken { epoch: self.epoch, offsets, created_at_ms: now_ms() };
+        let (manifest, blocks) = self.encoder.encode(view, taken);
+        let (new_blocks, bytes) = (blocks.len(), blocks.iter().map(|block| block.bytes.len()).sum::<usize>());
+        self.store.put_blocks(blocks).await?;
+        self.store.put_manifest(self.epoch, &manifest).await?;
+        self.last_snapshot = manifest.seq;
+        tracing::info!(seq = manifest.seq, sha256 = %manifest.sha256, new_blocks, bytes, "took a snapshot");
+        let listed = self.status.snapshots.load();
+        let others = listed.iter().filter(|other| other.seq != manifest.seq).cloned();
+        let newest = std::iter::once(SnapshotSummary::from(&manifest)).chain(others).take(LISTED).collect();
+        self.status.snapshots.store(Arc::new(newest));
+        Ok(())
+    }
+}
+
+fn counted(write: &DurableWrite) -> BTreeMap<Reason, u64> {
+    let mut counts = BTreeMap::new();
+    for reject in &write.rejects {
+        *counts.entry(reject.reason).or_default() += 1;
+    }
+    counts
+}
+
+impl From<&Manifest> for SnapshotSummary {
+    fn from(manifest: &Manifest) -> Self {
+        Self {
+            seq: manifest.seq,
+            created_at_ms: manifest.created_at_ms,
+            sha256: manifest.sha256.to_string(),
+            users: manifest.counts.users,
+            items: manifest.counts.items,
+            mae: manifest.metrics.mae,
+            rmse: manifest.metrics.rmse,
+        }
+    }
+}

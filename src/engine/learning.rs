@@ -1,0 +1,54 @@
+//! Second stage of the engine, on one thread: learns each batch in the one total order and publishes.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::EngineError;
+use crate::gather::MicroBatch;
+use crate::learn::{Learner, Outcome};
+use crate::publish::{Publisher, Version, View};
+use crate::telemetry::now_ms;
+
+pub(super) struct Learning {
+    pub(super) learner: Learner,
+    pub(super) publisher: Publisher,
+    pub(super) snapshot_every: u64,
+}
+
+/// A batch with what was learned from it.
+pub(super) struct LearnedBatch {
+    pub(super) batch: MicroBatch,
+    pub(super) outcomes: Vec<Outcome>,
+    /// The model after it.
+    pub(super) view: Arc<View>,
+    /// Whether a snapshot of that view is due.
+    pub(super) snapshot: bool,
+}
+
+impl Learning {
+    pub(super) fn run(
+        mut self,
+        mut batches: mpsc::Receiver<MicroBatch>,
+        learned: &mpsc::Sender<LearnedBatch>,
+    ) -> Result<(), EngineError> {
+        while let Some(batch) = batches.blocking_recv() {
+            let outcomes = self.learner.learn(&batch)?;
+            self.publisher.observe(&outcomes);
+            let view = self.publisher.publish(self.learner.publish(), Version::after(&batch, now_ms()));
+            let snapshot = self.snapshot_due(&batch);
+            // The next stage has ended: its error tells why.
+            if learned.blocking_send(LearnedBatch { batch, outcomes, view, snapshot }).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the batch reaches or passes a multiple of `snapshot_every` events.
+    fn snapshot_due(&self, batch: &MicroBatch) -> bool {
+        let seqs = batch.seqs();
+        let passed = |seq: u64| seq.checked_div(self.snapshot_every);
+        passed(seqs.end - 1) > passed(seqs.start - 1)
+    }
+}

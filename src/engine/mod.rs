@@ -1,0 +1,229 @@
+//! Joins the stages: recovers, starts each stage, connects them with bounded channels, and stops them in order.
+//!
+//! `intake` (consume, decode, gather) → `learning` (learn, publish; one thread) → `durability` (store, snapshots), and back
+//! from there to `intake` what may be committed to the log. A batch is learned and published before it is durable; a
+//! snapshot and the committed offsets never run ahead of what is durable.
+
+mod durability;
+mod intake;
+mod learning;
+mod recovery;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use linfa::ParamGuard;
+use tokio::sync::{mpsc, watch as watch_channel};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::config::Config;
+use crate::consume::{self, ConsumeError, OffsetError};
+use crate::gather::Gatherer;
+use crate::learn::LearnError;
+use crate::learn::params::{MfParams, MfValidParams, ParamError};
+use crate::publish::{Published, Publisher, View};
+use crate::serve::Status;
+use crate::serve::status::Phase;
+use crate::shutdown::StopDeadline;
+use crate::store::snapshot::{Encoder, Params};
+use crate::store::{Hash, Store, StoreError};
+
+use recovery::Recovered;
+
+/// An engine that has its parts and has not started.
+pub struct Engine {
+    config: Config,
+    params: MfValidParams,
+    /// The parameters by name, as snapshots hold them.
+    named: Params,
+    store: Arc<dyn Store>,
+    published: Published,
+    status: Arc<Status>,
+}
+
+/// Why an engine stopped, other than by request.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A parameter is out of its range.
+    #[error(transparent)]
+    Params(#[from] ParamError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Consume(#[from] ConsumeError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The learner refused a batch.
+    #[error(transparent)]
+    Learn(#[from] LearnError),
+    /// A batch does not continue the one before.
+    #[error(transparent)]
+    Offsets(#[from] OffsetError),
+    /// The stop took too long.
+    #[error(transparent)]
+    Deadline(#[from] StopDeadline),
+    /// A stage panicked; the log has the cause.
+    #[error("the {stage} stage of the engine panicked; nothing durable is lost: restart, and report it")]
+    Panicked {
+        /// Which stage.
+        stage: &'static str,
+    },
+}
+
+impl Engine {
+    /// Checks the parameters. Nothing is read or written yet.
+    ///
+    /// # Errors
+    /// If a parameter is out of its range.
+    pub fn new(config: &Config, store: Arc<dyn Store>) -> Result<Self, EngineError> {
+        let params = MfParams::new(&config.learn, &config.decode).check()?;
+        let named = named(config);
+        let status = Arc::new(Status::new(named.clone()));
+        Ok(Self { config: config.clone(), params, named, store, published: Published::default(), status })
+    }
+
+    /// Readers' handle on the newest view.
+    #[must_use]
+    pub fn published(&self) -> Published {
+        Arc::clone(&self.published)
+    }
+
+    /// What the engine is doing.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
+    }
+
+    /// Recovers, then learns until `stop` is cancelled; drains, persists, snapshots, commits and leaves the group.
+    ///
+    /// # Errors
+    /// The first error of a stage; what was durable stays, and the next start goes on from there. [`StopDeadline`] if the
+    /// stop took longer than `engine.stop_deadline`.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), EngineError> {
+        let status = Arc::clone(&self.status);
+        let result = self.recover_and_learn(stop).await;
+        if result.is_err() {
+            status.set_phase(Phase::Failed);
+        }
+        result
+    }
+
+    async fn recover_and_learn(self, stop: CancellationToken) -> Result<(), EngineError> {
+        let recovered = tokio::select! {
+            recovered = recovery::recover(&*self.store, &self.params, &self.named, &self.status) => recovered?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let consumer = tokio::select! {
+            consumer = consume::open(&self.config, recovered.progress.offsets.clone()) => consumer?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let deadline = self.config.engine.stop_deadline;
+        // Stages watch this one: it is cancelled by a stop, and by the end of any stage.
+        let halt = stop.child_token();
+        let status = Arc::clone(&self.status);
+        let stages = self.start(recovered, consumer, &halt);
+        status.set_phase(Phase::Running);
+        let ended = stages.join();
+        tokio::pin!(ended);
+        tokio::select! {
+            result = &mut ended => return result,
+            () = halt.cancelled() => status.set_phase(Phase::Stopping),
+        }
+        tokio::time::timeout(deadline, ended).await.unwrap_or_else(|_| Err(StopDeadline { deadline, doing: "drain, persist and snapshot" }.into()))
+    }
+
+    fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
+        let Recovered { epoch, progress, learner, view } = recovered;
+        let publisher = Publisher::new(self.published, View::clone(&view));
+        let queue = self.config.engine.queue;
+        let (batches, gathered) = mpsc::channel(queue);
+        let (outcomes, learned) = mpsc::channel(queue);
+        let (durable, committable) = watch_channel::channel(progress.clone());
+        let guard = || halt.clone().drop_guard();
+
+        let gatherer = Gatherer::new(&self.config.gather, progress.clone());
+        let intake = intake::Intake {
+            consumer,
+            gatherer,
+            decode: self.config.decode.clone(),
+            batches,
+            committable,
+            status: Arc::clone(&self.status),
+        };
+        let learning = learning::Learning { learner, publisher, snapshot_every: self.config.store.snapshot_every };
+        let keeper = durability::Durability {
+            store: Arc::clone(&self.store),
+            epoch,
+            progress,
+            write_batch: self.config.store.write_batch,
+            encoder: Encoder::new(self.named),
+            last_snapshot: view.version().seq,
+            durable,
+            status: Arc::clone(&self.status),
+        };
+        Stages {
+            watch: tokio::spawn(watch::follow_catalog(Arc::clone(&self.store), self.status, halt.clone())),
+            intake: tokio::spawn(guarded(guard(), intake.run(halt.clone()))),
+            learning: {
+                let guard = guard();
+                tokio::task::spawn_blocking(move || {
+                    let _guard = guard;
+                    learning.run(gathered, &outcomes)
+                })
+            },
+            durability: tokio::spawn(guarded(guard(), keeper.run(learned))),
+        }
+    }
+}
+
+/// Runs a stage to its end, then halts the others.
+async fn guarded<T>(guard: DropGuard, stage: impl Future<Output = T>) -> T {
+    let result = stage.await;
+    drop(guard);
+    result
+}
+
+struct Stages {
+    watch: JoinHandle<()>,
+    intake: JoinHandle<Result<(), EngineError>>,
+    learning: JoinHandle<Result<(), EngineError>>,
+    durability: JoinHandle<Result<(), EngineError>>,
+}
+
+impl Stages {
+    /// Waits for every stage. A stage that fails closes its channels, so that the others end too; the error nearest to
+    /// the store is the cause.
+    async fn join(self) -> Result<(), EngineError> {
+        let (intake, learning, durability) = tokio::join!(self.intake, self.learning, self.durability);
+        self.watch.abort();
+        durability.unwrap_or(Err(EngineError::Panicked { stage: "durability" }))?;
+        learning.unwrap_or(Err(EngineError::Panicked { stage: "learning" }))?;
+        intake.unwrap_or(Err(EngineError::Panicked { stage: "intake" }))
+    }
+}
+
+/// Hash of the whole model that a view holds.
+#[must_use]
+pub fn model_hash(config: &Config, view: &View) -> Hash {
+    Encoder::new(named(config)).hash(view)
+}
+
+/// Learner and parameters by name: what a model depends on besides the events.
+fn named(config: &Config) -> Params {
+    let exact = |value: f32| value.to_string().parse::<f64>().unwrap_or(f64::from(value)).into();
+    let (learn, decode) = (&config.learn, &config.decode);
+    BTreeMap::from([
+        ("learner".into(), serde_json::to_value(learn.learner).unwrap_or_default()),
+        ("factors".into(), learn.factors.into()),
+        ("bias_rate".into(), exact(learn.bias_rate)),
+        ("factor_rate".into(), exact(learn.factor_rate)),
+        ("bias_l2".into(), exact(learn.bias_l2)),
+        ("factor_l2".into(), exact(learn.factor_l2)),
+        ("init_scale".into(), exact(learn.init_scale)),
+        ("seed".into(), learn.seed.into()),
+        ("min_rating".into(), exact(decode.min_rating)),
+        ("max_rating".into(), exact(decode.max_rating)),
+    ])
+}

@@ -1,0 +1,179 @@
+//! Before the first stage: takes the store over and brings the model to where the last engine stopped.
+//!
+//! The model is a function of the parameters and the stored events. So recovery is the newest whole snapshot that was
+//! learned under the same parameters, plus the stored events after it, in order; under other parameters it is all events.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::EngineError;
+use crate::decode::Event;
+use crate::gather::{MicroBatch, Progress};
+use crate::learn::Learner;
+use crate::learn::params::MfValidParams;
+use crate::publish::{Published, Publisher, Version, View};
+use crate::serve::Status;
+use crate::serve::status::{Phase, SnapshotSummary};
+use crate::store::snapshot::{self, Params};
+use crate::store::{Claim, LearnedEvent, Manifest, Store, StoreError};
+use crate::telemetry::now_ms;
+
+/// Events read from the store at once.
+const PAGE: usize = 8192;
+
+/// Snapshots looked at.
+const CANDIDATES: usize = 100;
+
+/// Where the engine goes on.
+pub(super) struct Recovered {
+    pub(super) epoch: u64,
+    pub(super) progress: Progress,
+    pub(super) learner: Learner,
+    pub(super) view: Arc<View>,
+}
+
+pub(super) async fn recover(
+    store: &dyn Store,
+    params: &MfValidParams,
+    named: &Params,
+    status: &Status,
+) -> Result<Recovered, EngineError> {
+    let Claim { epoch, progress } = store.claim().await?;
+    status.set_phase(Phase::Recovering);
+    status.set_durable_seq(progress.seq);
+    status.count_rejects(store.reject_counts().await?);
+    let manifests = store.manifests(CANDIDATES).await?;
+    status.snapshots.store(Arc::new(manifests.iter().map(SnapshotSummary::from).collect()));
+    let view = newest_whole(store, &manifests, named, progress.seq).await?;
+    let snapshot = view.version().seq;
+    let mut replay = Replay::new(store, params, view);
+    replay.run_to(progress.seq).await?;
+    let (learner, view) = replay.finish(&progress);
+    if progress.seq > 0 {
+        let replayed = progress.seq - snapshot;
+        tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");
+    }
+    Ok(Recovered { epoch, progress, learner, view })
+}
+
+/// The newest snapshot that is whole, of the same parameters, and not ahead of the events; an empty view if there is none.
+async fn newest_whole(
+    store: &dyn Store,
+    manifests: &[Manifest],
+    params: &Params,
+    durable_seq: u64,
+) -> Result<View, EngineError> {
+    let (same, other): (Vec<_>, Vec<_>) =
+        manifests.iter().filter(|manifest| manifest.seq <= durable_seq).partition(|manifest| manifest.params == *params);
+    if same.is_empty() && !other.is_empty() {
+        tracing::warn!("the snapshots were learned under other parameters; learning all stored events again");
+    }
+    for manifest in same {
+        match snapshot::load(store, manifest).await {
+            Ok(view) => return Ok(view),
+            Err(error @ (StoreError::Damaged { .. } | StoreError::Unsuitable { .. })) => {
+                tracing::warn!(%error, "passing over a snapshot; an older one and the events after it serve instead");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(View::default())
+}
+
+/// Learns stored events again, batch by batch as they were learned first.
+struct Replay<'s> {
+    store: &'s dyn Store,
+    learner: Learner,
+    publisher: Publisher,
+    /// `seq` of the next event to learn.
+    next: u64,
+    /// Events from some `seq` up to `next` that a sliding window may rehearse.
+    recent: VecDeque<(u64, Event)>,
+}
+
+impl<'s> Replay<'s> {
+    fn new(store: &'s dyn Store, params: &MfValidParams, view: View) -> Self {
+        let next = view.version().seq + 1;
+        let learner = if next == 1 {
+            Learner::new(params.clone())
+        } else {
+            Learner::resume(params.clone(), view.learned().clone())
+        };
+        // Readers see the model only once it is whole.
+        let publisher = Publisher::new(Published::default(), view);
+        Self { store, learner, publisher, next, recent: VecDeque::new() }
+    }
+
+    async fn run_to(&mut self, last: u64) -> Result<(), EngineError> {
+        let mut batch: Vec<LearnedEvent> = Vec::new();
+        let mut from = self.next;
+        while from <= last {
+            let page = self.store.events(from, PAGE).await?;
+            if page.is_empty() {
+                return Err(self.missing(from).into());
+            }
+            for event in page.into_iter().take_while(|event| event.seq <= last) {
+                if event.seq != from {
+                    return Err(self.missing(from).into());
+                }
+                from += 1;
+                if batch.first().is_some_and(|first| first.batch != event.batch) {
+                    self.learn(std::mem::take(&mut batch)).await?;
+                }
+                batch.push(event);
+            }
+        }
+        self.learn(batch).await
+    }
+
+    async fn learn(&mut self, stored: Vec<LearnedEvent>) -> Result<(), EngineError> {
+        let Some(first) = stored.first() else { return Ok(()) };
+        let (number, first_seq, rehearse_from) = (first.batch, first.seq, first.rehearse_from);
+        let rehearsal = self.rehearsal(rehearse_from, first_seq).await?;
+        let events: Vec<Event> = stored.into_iter().map(|stored| stored.event).collect();
+        self.next = first_seq + events.len() as u64;
+        if rehearse_from.is_some() {
+            self.recent.extend((first_seq..).zip(events.iter().cloned()));
+        }
+        let batch = MicroBatch { number, first_seq, events, rehearsal, rehearse_from, ..MicroBatch::default() };
+        let outcomes = self.learner.learn(&batch)?;
+        self.publisher.observe(&outcomes);
+        Ok(())
+    }
+
+    /// The events from `from` up to `first_seq`: from memory where they are there, else from the store.
+    async fn rehearsal(&mut self, from: Option<u64>, first_seq: u64) -> Result<Vec<Event>, EngineError> {
+        let Some(from) = from else {
+            self.recent.clear();
+            return Ok(Vec::new());
+        };
+        while self.recent.front().is_some_and(|(seq, _)| *seq < from) {
+            self.recent.pop_front();
+        }
+        if self.recent.front().is_none_or(|(seq, _)| *seq > from) && from < first_seq {
+            let count = usize::try_from(first_seq - from).unwrap_or(usize::MAX);
+            let stored = self.store.events(from, count).await?;
+            if stored.len() < count {
+                return Err(self.missing(from + stored.len() as u64).into());
+            }
+            self.recent = stored.into_iter().map(|stored| (stored.seq, stored.event)).collect();
+        }
+        Ok(self.recent.iter().map(|(_, event)| event.clone()).collect())
+    }
+
+    fn finish(mut self, progress: &Progress) -> (Learner, Arc<View>) {
+        let version = Version { seq: progress.seq, batch: progress.batch, published_at_ms: now_ms() };
+        let view = self.publisher.publish(self.learner.publish(), version);
+        (self.learner, view)
+    }
+
+    fn missing(&self, seq: u64) -> StoreError {
+        StoreError::Damaged {
+            what: format!("event {seq}"),
+            location: self.store.location(),
+            reason: "it is missing between others that are there; restore the store from a backup, or start on an empty \
+                     one and read the log again"
+                .into(),
+        }
+    }
+}

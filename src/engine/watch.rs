@@ -1,0 +1,38 @@
+//! Beside the stages: keeps the catalogue that answers are titled from as the store has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::serve::Status;
+use crate::store::{Store, StoreError};
+
+/// How often the catalogue's version is asked for.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Loads the catalogue whenever its version changes, until `stop`.
+pub(super) async fn follow_catalog(store: Arc<dyn Store>, status: Arc<Status>, stop: CancellationToken) {
+    let mut version = 0;
+    loop {
+        match refresh(&*store, &status, version).await {
+            Ok(loaded) => version = loaded,
+            // Answers keep the titles they have; the stages that need the store report its failure.
+            Err(error) => tracing::debug!(%error, "cannot read the catalogue"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn refresh(store: &dyn Store, status: &Status, known: u64) -> Result<u64, StoreError> {
+    if store.catalog_version().await? == known {
+        return Ok(known);
+    }
+    let catalog = store.catalog().await?;
+    let items = catalog.items.into_iter().map(|item| (item.id.clone(), item)).collect();
+    status.items.store(Arc::new(items));
+    Ok(catalog.version)
+}

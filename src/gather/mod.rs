@@ -1,0 +1,167 @@
+//! Gathers events into micro-batches, and gives each accepted event its place in the one total order.
+//!
+//! In: decoded records in the order read. Out: [`MicroBatch`]es in order. Guarantees: every event is in exactly one batch
+//! as new, a record that was read twice is taken once, order is kept, and a batch says how far on the log it reaches.
+//! Pure: time comes in as an argument.
+
+mod window;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{GatherConfig, GatherMode};
+use crate::consume::{Offsets, OffsetsDelta, Position};
+use crate::decode::{Event, Reject};
+
+use window::Window;
+
+/// Events that are learned, made durable and published together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MicroBatch {
+    /// Number of the batch, from 1.
+    pub number: u64,
+    /// `seq` of the first new event, or of the next one to come if there is none.
+    pub first_seq: u64,
+    /// New events, in order; event `i` has `seq` `first_seq + i`.
+    pub events: Vec<Event>,
+    /// Records that are no events, in the order read.
+    pub rejects: Vec<Reject>,
+    /// Earlier events that are still inside a sliding window, in order: learned once more, before the new ones.
+    pub rehearsal: Vec<Event>,
+    /// `seq` of the first rehearsed event; the others follow without a hole, up to `first_seq`.
+    pub rehearse_from: Option<u64>,
+    /// How far on the log it reaches.
+    pub offsets: OffsetsDelta,
+}
+
+impl MicroBatch {
+    /// The `seq`s of its new events.
+    #[must_use]
+    pub fn seqs(&self) -> Range<u64> {
+        self.first_seq..self.first_seq + self.events.len() as u64
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.rejects.is_empty()
+    }
+}
+
+/// Where the engine stands in its one total order, and on the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// `seq` of the last event; 0 before the first.
+    pub seq: u64,
+    /// Number of the last micro-batch; 0 before the first.
+    pub batch: u64,
+    /// Next offset to read of each partition.
+    pub offsets: Offsets,
+}
+
+/// Fills one micro-batch at a time.
+#[derive(Debug)]
+pub struct Gatherer {
+    config: GatherConfig,
+    open: MicroBatch,
+    /// When the open batch closes at the latest; none while it is empty.
+    deadline: Option<Instant>,
+    /// Next offset of each partition, the open batch included.
+    offsets: Offsets,
+    window: Window,
+    duplicates: u64,
+}
+
+impl Gatherer {
+    /// Starts after what is durable.
+    #[must_use]
+    pub fn new(config: &GatherConfig, resume: Progress) -> Self {
+        let open = MicroBatch { number: resume.batch + 1, first_seq: resume.seq + 1, ..MicroBatch::default() };
+        Self {
+            config: config.clone(),
+            open,
+            deadline: None,
+            offsets: resume.offsets,
+            window: Window::new(config.length),
+            duplicates: 0,
+        }
+    }
+
+    /// Takes in one decoded record, and hands out the batch that it completes.
+    ///
+    /// A record whose offset was taken before (delivered again after a rebalance) is counted and dropped.
+    pub fn push(&mut self, now: Instant, decoded: Result<Event, Box<Reject>>) -> Option<MicroBatch> {
+        let position = match &decoded {
+            Ok(event) => &event.position,
+            Err(reject) => &reject.raw.position,
+        };
+        if !self.advance(&position.clone()) {
+            self.duplicates += 1;
+            return None;
+        }
+        match decoded {
+            Ok(event) => self.open.events.push(event),
+            Err(reject) => self.open.rejects.push(*reject),
+        }
+        self.deadline.get_or_insert(now + self.longest_wait());
+        let full = self.open.events.len() + self.open.rejects.len() >= self.config.size;
+        (self.config.mode == GatherMode::Count && full).then(|| self.close(now))
+    }
+
+    /// When [`Gatherer::close_due`] has something to hand out, if nothing else arrives.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The open batch, if its time is up.
+    pub fn close_due(&mut self, now: Instant) -> Option<MicroBatch> {
+        self.deadline.is_some_and(|deadline| deadline <= now).then(|| self.close(now))
+    }
+
+    /// The open batch, whatever its time: nothing more will come.
+    pub fn flush(&mut self, now: Instant) -> Option<MicroBatch> {
+        (!self.open.is_empty()).then(|| self.close(now))
+    }
+
+    /// Records dropped because they had been taken before.
+    #[must_use]
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Moves the reading on to just after `position`; false if it stands there already.
+    fn advance(&mut self, position: &Position) -> bool {
+        let before = self.offsets.get(&position.topic, position.partition);
+        if before.is_some_and(|next| position.offset < next) {
+            return false;
+        }
+        self.open.offsets.cover(position, before);
+        self.offsets.set(position.topic.clone(), position.partition, position.offset + 1);
+        true
+    }
+
+    fn longest_wait(&self) -> Duration {
+        match self.config.mode {
+            GatherMode::Count => self.config.linger,
+            GatherMode::Window => self.config.length,
+            GatherMode::Sliding => self.config.slide,
+        }
+    }
+
+    fn close(&mut self, now: Instant) -> MicroBatch {
+        self.deadline = None;
+        let next =
+            MicroBatch { number: self.open.number + 1, first_seq: self.open.seqs().end, ..MicroBatch::default() };
+        let mut batch = std::mem::replace(&mut self.open, next);
+        // A batch without a new event rehearses nothing: its bounds could be recorded with no event.
+        if self.config.mode == GatherMode::Sliding && !batch.events.is_empty() {
+            (batch.rehearse_from, batch.rehearsal) = self.window.rehearse(now);
+            self.window.extend(now, batch.first_seq, &batch.events);
+        }
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! What must hold for every stream: each event once as new, order kept, windows exact, deltas without a gap.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Config;
+use crate::consume::RawEvent;
+use crate::decode::Reason;
+
+fn event(partition: i32, offset: i64) -> Event {
+    Event {
+        position: Position { topic: "t".into(), partition, offset },
+        user: format!("u{offset}"),
+        item: format!("i{partition}"),
+        rating: Some(3.0),
+        count: None,
+        ts: offset,
+        id: None,
+    }
+}
+
+fn reject(partition: i32, offset: i64) -> Box<Reject> {
+    let position = Position { topic: "t".into(), partition, offset };
+    let raw = RawEvent { position, timestamp_ms: 0, key: None, payload: vec![b'x'] };
+    Box::new(Reject { raw, reason: Reason::InvalidJson, detail: String::new() })
+}
+
+fn config(mode: GatherMode, size: usize, length_ms: u64, slide_ms: u64) -> GatherConfig {
+    let length = Duration::from_millis(length_ms);
+    let slide = Duration::from_millis(slide_ms);
+    GatherConfig { mode, size, linger: slide, length, slide, ..Config::default().gather }
+}
+
+/// One arrival: how long after the one before, in milliseconds; which partition; whether it decodes.
+type Arrival = (u64, i32, bool);
+
+/// Feeds arrivals as the engine does (what is due is closed first), and returns each batch with its closing time.
+fn run(config: &GatherConfig, arrivals: &[Arrival]) -> Vec<(Duration, MicroBatch)> {
+    let start = Instant::now();
+    let mut gatherer = Gatherer::new(config, Progress::default());
+    let (mut now, mut offsets, mut batches) = (start, [0_i64; 3], Vec::new());
+    for &(pause, partition, decodes) in arrivals {
+        let arrival = now + Duration::from_millis(pause);
+        while let Some(deadline) = gatherer.deadline().filter(|deadline| *deadline <= arrival) {
+            batches.extend(gatherer.close_due(deadline).map(|batch| (deadline - start, batch)));
+        }
+        now = arrival;
+        let offset = offsets[partition as usize];
+        offsets[partition as usize] += 1;
+        let decoded = if decodes { Ok(event(partition, offset)) } else { Err(reject(partition, offset)) };
+        batches.extend(gatherer.push(now, decoded).map(|batch| (now - start, batch)));
+    }
+    batches.extend(gatherer.flush(now).map(|batch| (now - start, batch)));
+    assert!(gatherer.flush(now).is_none() && gatherer.deadline().is_none(), "nothing is left over");
+    batches
+}
+
+fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
+    proptest::collection::vec((0..40_u64, 0..3_i32, proptest::bool::weighted(0.9)), 0..200)
+}
+
+fn configs() -> impl Strategy<Value = GatherConfig> {
+    let mode = prop_oneof![Just(GatherMode::Count), Just(GatherMode::Window), Just(GatherMode::Sliding)];
+    (mode, 1..20_usize, 1..300_u64, 1..100_u64)
+        .prop_map(|(mode, size, length, slide)| config(mode, size, length.max(slide), slide))
+}
+
+proptest! {
+    #[test]
+    fn every_record_is_in_exactly_one_batch_as_new_and_in_order(config in configs(), arrivals in arrivals()) {
+        let batches = run(&config, &arrivals);
+        let (mut seq, mut offsets) = (1, Offsets::default());
+        let mut read = [Vec::new(), Vec::new(), Vec::new()];
+        for (index, (_, batch)) in batches.iter().enumerate() {
+            prop_assert_eq!(batch.number, index as u64 + 1);
+            prop_assert_eq!(batch.first_seq, seq);
+            seq = batch.seqs().end;
+            offsets.apply(&batch.offsets).expect("deltas follow one another without a gap");
+            for event in &batch.events {
+                read[event.position.partition as usize].push((event.position.offset, true));
+            }
+            for reject in &batch.rejects {
+                read[reject.raw.position.partition as usize].push((reject.raw.position.offset, false));
+            }
+        }
+        for partition in 0..3_i32 {
+            let sent: Vec<(i64, bool)> =
+                (0..).zip(arrivals.iter().filter(|arrival| arrival.1 == partition).map(|arrival| arrival.2)).collect();
+            let mut found = read[partition as usize].clone();
+            prop_assert!(found.iter().filter(|r| r.1).is_sorted(), "events of a partition keep their order");
+            found.sort_unstable();
+            prop_assert_eq!(&found, &sent);
+            prop_assert_eq!(offsets.get("t", partition).unwrap_or(0), sent.len() as i64);
+        }
+    }
+
+    #[test]
+    fn a_sliding_window_rehearses_exactly_those_inside(
+        arrivals in arrivals(), length in 1..300_u64, slide in 1..100_u64,
+    ) {
+        let config = config(GatherMode::Sliding, 1, length.max(slide), slide);
+        let batches = run(&config, &arrivals);
+        for (at, (closed, batch)) in batches.iter().enumerate() {
+            let inside: Vec<Event> = batches[..at]
+                .iter()
+                .filter(|(earlier, _)| !batch.events.is_empty() && *closed - *earlier < config.length)
+                .flat_map(|(_, earlier)| earlier.events.clone())
+                .collect();
+            prop_assert_eq!(batch.rehearse_from.map(|from| batch.first_seq - from).unwrap_or(0), inside.len() as u64);
+            prop_assert_eq!(&batch.rehearsal, &inside);
+        }
+    }
+
+    #[test]
+    fn no_record_waits_longer_than_its_mode_allows(config in configs(), arrivals in arrivals()) {
+        let batches = run(&config, &arrivals);
+        let mut now = Duration::ZERO;
+        let arrived: Vec<Duration> =
+            arrivals.iter().map(|arrival| { now += Duration::from_millis(arrival.0); now }).collect();
+        let longest = match config.mode {
+            GatherMode::Count => config.linger,
+            GatherMode::Window => config.length,
+            GatherMode::Sliding => config.slide,
+        };
+        let mut first = 0;
+        for (closed, batch) in batches {
+            prop_assert!(closed - arrived[first] <= longest);
+            first += batch.events.len() + batch.rejects.len();
+            prop_assert!(config.mode != GatherMode::Count || batch.events.len() + batch.rejects.len() <= config.size);
+        }
+    }
+}
+
+#[test]
+fn a_record_delivered_again_is_dropped_and_counted() {
+    let config = config(GatherMode::Count, 10, 1000, 1000);
+    let resume = Progress { seq: 5, batch: 2, offsets: Offsets::from_iter([("t".into(), 0, 7)]) };
+    let mut gatherer = Gatherer::new(&config, resume);
+    let now = Instant::now();
+    for offset in [6, 7, 7, 8, 6] {
+        assert!(gatherer.push(now, Ok(event(0, offset))).is_none());
+    }
+    let batch = gatherer.flush(now).unwrap();
+    assert_eq!(batch.events.iter().map(|e| e.position.offset).collect::<Vec<_>>(), [7, 8]);
+    assert_eq!((batch.number, batch.seqs(), gatherer.duplicates()), (3, 6..8, 3));
+}
+
+#[test]
+fn offsets_that_were_never_records_leave_no_gap() {
+    let config = config(GatherMode::Count, 1, 1000, 1000);
+    let mut gatherer = Gatherer::new(&config, Progress::default());
+    let now = Instant::now();
+    let mut offsets = Offsets::default();
+    // A transaction marker stands at offset 1 and is never handed out.
+    for offset in [0, 2, 3] {
+        offsets.apply(&gatherer.push(now, Ok(event(0, offset))).unwrap().offsets).unwrap();
+    }
+    assert_eq!(offsets.get("t", 0), Some(4));
+}

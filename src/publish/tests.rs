@@ -1,0 +1,102 @@
+//! What must hold for every answer: the same as a full sort, nothing seen, and of one moment.
+
+use linfa::ParamGuard;
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Config;
+use crate::consume::Position;
+use crate::decode::Event;
+use crate::gather::MicroBatch;
+use crate::learn::Learner;
+use crate::learn::params::MfParams;
+
+fn learner() -> Learner {
+    let config = Config::default();
+    Learner::new(MfParams::new(&config.learn, &config.decode).check().unwrap())
+}
+
+fn publisher() -> Publisher {
+    Publisher::new(Published::default(), View::default())
+}
+
+fn batch(first_seq: u64, events: &[(u8, u16, f32)]) -> MicroBatch {
+    let event = |&(user, item, rating): &(u8, u16, f32)| Event {
+        position: Position { topic: "t".into(), partition: 0, offset: 0 },
+        user: format!("u{user}"),
+        item: format!("i{item}"),
+        rating: Some(rating),
+        count: None,
+        ts: 0,
+        id: None,
+    };
+    MicroBatch { number: 1, first_seq, events: events.iter().map(event).collect(), ..MicroBatch::default() }
+}
+
+fn learn(learner: &mut Learner, publisher: &mut Publisher, batch: &MicroBatch) -> Arc<View> {
+    publisher.observe(&learner.learn(batch).unwrap());
+    publisher.publish(learner.publish(), Version::after(batch, 0))
+}
+
+proptest! {
+    #[test]
+    fn the_best_n_are_those_of_a_full_sort(
+        scores in proptest::collection::vec(prop_oneof![-3..3_i32, Just(9)], 0..60), n in 0..70_usize,
+    ) {
+        let scored = |(item, score): (usize, &i32)| {
+            Scored { item: item as u32, score: if *score == 9 { f32::NAN } else { *score as f32 } }
+        };
+        let best = top_n(scores.iter().enumerate().map(scored), n);
+        let mut sorted: Vec<Scored> =
+            scores.iter().enumerate().map(scored).filter(|scored| !scored.score.is_nan()).collect();
+        sorted.sort_by(|a, b| b.cmp(a));
+        sorted.truncate(n);
+        prop_assert_eq!(best, sorted);
+    }
+
+    #[test]
+    fn an_answer_holds_the_best_unseen_items_by_predicted_rating(
+        events in proptest::collection::vec((0..6_u8, 0..300_u16, 1.0f32..=5.0), 1..200), n in 1..400_usize,
+    ) {
+        let (mut learner, mut publisher) = (learner(), publisher());
+        let view = learn(&mut learner, &mut publisher, &batch(1, &events));
+        for user in 0..6_u8 {
+            let answer = view.recommend(&format!("u{user}"), n);
+            let seen: Vec<u16> = events.iter().filter(|event| event.0 == user).map(|event| event.1).collect();
+            prop_assert_eq!(answer.cold, seen.is_empty());
+            prop_assert!(answer.items.is_sorted_by(|a, b| a > b));
+            if answer.cold { continue; }
+            let mut items: Vec<u16> = events.iter().map(|event| event.1).filter(|item| !seen.contains(item)).collect();
+            items.sort_unstable();
+            items.dedup();
+            prop_assert_eq!(answer.items.len(), n.min(items.len()));
+            let name = |item| view.learned().items.name(item).unwrap();
+            prop_assert!(answer.items.iter().all(|s| items.contains(&name(s.item)[1..].parse().unwrap())));
+        }
+    }
+}
+
+#[test]
+fn an_unknown_user_gets_the_most_popular_items() {
+    let (mut learner, mut publisher) = (learner(), publisher());
+    let view = learn(&mut learner, &mut publisher, &batch(1, &[(1, 7, 5.0), (2, 8, 1.0), (3, 8, 1.0)]));
+    let answer = view.recommend("nobody", 10);
+    assert!(answer.cold);
+    let names: Vec<_> = answer.items.iter().map(|s| view.learned().items.name(s.item).unwrap().to_string()).collect();
+    assert_eq!(names, ["i8", "i7"]);
+    assert_eq!(answer.items[0].score, 2.0);
+}
+
+#[test]
+fn a_reader_keeps_its_moment_while_the_engine_goes_on() {
+    let published = Published::default();
+    let (mut learner, mut publisher) = (learner(), Publisher::new(Arc::clone(&published), View::default()));
+    learn(&mut learner, &mut publisher, &batch(1, &[(1, 1, 5.0), (2, 2, 4.0)]));
+    let held = published.load_full();
+    let before = held.recommend("u1", 5);
+    learn(&mut learner, &mut publisher, &batch(3, &[(1, 2, 1.0), (2, 3, 5.0)]));
+    assert_eq!(held.recommend("u1", 5), before);
+    assert_eq!((held.version().seq, published.load().version().seq), (2, 4));
+    let after = published.load().recommend("u1", 5);
+    assert_ne!(after, before, "item 2 is seen now, and item 3 is new");
+}

@@ -1,0 +1,95 @@
+//! HTTP: recommendations, health, the model and its snapshots.
+//!
+//! In: the published view and the engine's [`Status`]. Out: JSON. Guarantees: a request never waits for learning or for
+//! the store, an error is problem+json with a stable code, and no answer holds a secret.
+
+mod health;
+mod model;
+mod page;
+pub mod problem;
+mod recommend;
+pub mod status;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::config::ServeConfig;
+use crate::publish::Published;
+
+pub use problem::Problem;
+pub use status::Status;
+
+/// What handlers answer from.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// The newest view.
+    pub published: Published,
+    /// What the engine is doing.
+    pub status: Arc<Status>,
+    /// Limits.
+    pub config: Arc<ServeConfig>,
+}
+
+/// The routes. Needs no port: tests call it directly.
+pub fn app(state: AppState) -> Router {
+    let timeout = state.config.request_timeout;
+    Router::new()
+        .route("/", get(page::page))
+        .route("/recommend/{user}", get(recommend::recommend))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/model", get(model::model))
+        .route("/snapshots", get(model::snapshots))
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(TraceLayer::new_for_http())
+        .with_state(state)
+}
+
+/// Opens the port.
+///
+/// # Errors
+/// If the address is taken or not this machine's; the text says which address, and what to do.
+pub async fn bind(config: &ServeConfig) -> Result<TcpListener, BindError> {
+    let address = format!("{}:{}", bracketed(&config.host), config.port);
+    TcpListener::bind(&address).await.map_err(|source| BindError { address, source })
+}
+
+/// An IPv6 address in brackets, anything else as it is.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// The port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}; set serve.port to a free port (--set serve.port=0 picks one)")]
+pub struct BindError {
+    address: String,
+    source: io::Error,
+}
+
+/// Serves until `shutdown` is ready; requests under way are finished first.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn run(
+    listener: TcpListener,
+    app: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! What the engine is doing, as handlers read it: written by the engine, read without locks that could hold it up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+
+use crate::capture::Item;
+use crate::consume::PartitionLag;
+use crate::decode::Reason;
+
+/// What the engine is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Phase {
+    /// Not started, or taking the store over.
+    Starting,
+    /// Loading a snapshot and learning the stored events after it.
+    Recovering,
+    /// Learning from the log.
+    Running,
+    /// Draining.
+    Stopping,
+    /// Stopped by an error.
+    Failed,
+}
+
+/// One snapshot, for people and programs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotSummary {
+    /// Last event that it has learned.
+    pub seq: u64,
+    /// When it was taken, in milliseconds since the epoch.
+    pub created_at_ms: i64,
+    /// Hash of the whole model.
+    pub sha256: String,
+    /// Users known.
+    pub users: u64,
+    /// Items known.
+    pub items: u64,
+    /// Mean absolute error, test-then-learn, over every event so far.
+    pub mae: f64,
+    /// Root mean squared error, likewise.
+    pub rmse: f64,
+}
+
+/// The engine's state beside the published view.
+#[derive(Debug)]
+pub struct Status {
+    phase: AtomicU8,
+    durable_seq: AtomicU64,
+    rejects: Mutex<BTreeMap<Reason, u64>>,
+    /// Snapshots in the store, the newest first.
+    pub snapshots: ArcSwap<Vec<SnapshotSummary>>,
+    /// Lag of each assigned partition.
+    pub lag: ArcSwap<Vec<PartitionLag>>,
+    /// Items by id.
+    pub items: ArcSwap<HashMap<String, Item>>,
+    /// Learner and its parameters, by name.
+    pub params: BTreeMap<String, serde_json::Value>,
+}
+
+impl Status {
+    /// The status of an engine that has not started.
+    #[must_use]
+    pub fn new(params: BTreeMap<String, serde_json::Value>) -> Self {
+        Self {
+            phase: AtomicU8::new(Phase::Starting as u8),
+            durable_seq: AtomicU64::new(0),
+            rejects: Mutex::default(),
+            snapshots: ArcSwap::default(),
+            lag: ArcSwap::default(),
+            items: ArcSwap::default(),
+            params,
+        }
+    }
+
+    /// What the engine is about.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let phases = [Phase::Starting, Phase::Recovering, Phase::Running, Phase::Stopping];
+        let now = self.phase.load(Ordering::Acquire);
+        phases.into_iter().find(|phase| *phase as u8 == now).unwrap_or(Phase::Failed)
+    }
+
+    /// Moves on to another phase.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// `seq` of the last event that the store holds.
+    #[must_use]
+    pub fn durable_seq(&self) -> u64 {
+        self.durable_seq.load(Ordering::Acquire)
+    }
+
+    /// Notes that the store holds every event up to `seq`.
+    pub fn set_durable_seq(&self, seq: u64) {
+        self.durable_seq.store(seq, Ordering::Release);
+    }
+
+    /// Dead letters by reason.
+    #[must_use]
+    pub fn rejects(&self) -> BTreeMap<Reason, u64> {
+        self.rejects.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds dead letters to the counts.
+    pub fn count_rejects(&self, reasons: impl IntoIterator<Item = (Reason, u64)>) {
+        let mut rejects = self.rejects.lock().unwrap_or_else(PoisonError::into_inner);
+        for (reason, count) in reasons {
+            *rejects.entry(reason).or_default() += count;
+        }
+    }
+
+    /// Records that are on the log and not yet read, over all assigned partitions.
+    #[must_use]
+    pub fn total_lag(&self) -> i64 {
+        self.lag.load().iter().map(|lag| (lag.end - lag.position).max(0)).sum()
+    }
+}

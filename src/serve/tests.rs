@@ -1,0 +1,138 @@
+//! Each route as a client sees it: success, cold, bad input, not ready.
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use linfa::ParamGuard;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::status::Phase;
+use super::*;
+use crate::capture::Item;
+use crate::config::Config;
+use crate::consume::Position;
+use crate::decode::{Event, Reason};
+use crate::gather::MicroBatch;
+use crate::learn::Learner;
+use crate::learn::params::MfParams;
+use crate::publish::{Publisher, Version, View};
+
+fn state() -> AppState {
+    let config = Config::default();
+    let published = Published::default();
+    let mut learner = Learner::new(MfParams::new(&config.learn, &config.decode).check().unwrap());
+    let mut publisher = Publisher::new(Arc::clone(&published), View::default());
+    let event = |(user, item): (&str, &str)| Event {
+        position: Position { topic: "t".into(), partition: 0, offset: 0 },
+        user: user.into(),
+        item: item.into(),
+        rating: Some(4.0),
+        count: None,
+        ts: 0,
+        id: None,
+    };
+    let events = [("a/b", "1"), ("a/b", "2"), ("é😀", "2"), ("c", "3")].map(event).to_vec();
+    let batch = MicroBatch { number: 1, first_seq: 1, events, ..MicroBatch::default() };
+    publisher.observe(&learner.learn(&batch).unwrap());
+    publisher.publish(learner.publish(), Version::after(&batch, 0));
+    let status = Status::new([("learner".to_owned(), json!("biased-mf"))].into());
+    let item = Item { id: "3".into(), title: "Fargo (1996)".into(), genres: vec!["Crime".into()], ..Item::default() };
+    status.items.store(Arc::new([("3".to_owned(), item)].into()));
+    AppState { published, status: Arc::new(status), config: Arc::new(config.serve) }
+}
+
+async fn get(state: &AppState, path: &str) -> (u16, String, Value) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let response: Response<Body> = app(state.clone()).oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
+    (status, kind, body)
+}
+
+use axum::http::header;
+
+#[tokio::test]
+async fn a_known_user_gets_unseen_items_with_titles() {
+    let (status, _, body) = get(&state(), "/recommend/a%2Fb?n=2").await;
+    assert_eq!((status, &body["user"], &body["cold"]), (200, &json!("a/b"), &json!(false)));
+    let items = body["items"].as_array().unwrap();
+    assert_eq!(items.len(), 1, "items 1 and 2 are seen");
+    assert_eq!((&items[0]["id"], &items[0]["title"]), (&json!("3"), &json!("Fargo (1996)")));
+    assert_eq!(items[0]["genres"], json!(["Crime"]));
+    assert!(items[0]["score"].as_f64().unwrap() > 1.0);
+    assert_eq!((&body["model"]["seq"], &body["model"]["batch"]), (&json!(4), &json!(1)));
+    assert!(body["model"]["age_ms"].as_i64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn an_unknown_user_gets_popular_items_and_no_error() {
+    let (status, _, body) = get(&state(), "/recommend/nobody").await;
+    assert_eq!((status, &body["cold"]), (200, &json!(true)));
+    assert_eq!(body["items"][0]["id"], "2", "two users chose it");
+    assert_eq!(body["items"][0].get("title"), None, "the catalogue does not know it");
+}
+
+#[tokio::test]
+async fn ids_may_hold_anything() {
+    let state = state();
+    let (status, _, body) = get(&state, "/recommend/%C3%A9%F0%9F%98%80").await;
+    assert_eq!((status, &body["user"], &body["cold"]), (200, &json!("é😀"), &json!(false)));
+    assert_eq!(get(&state, "/recommend/%FF").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_bad_n_is_a_problem_that_says_what_is_allowed() {
+    for n in ["0", "-1", "1e9", "1001", "ten", ""] {
+        let (status, kind, body) = get(&state(), &format!("/recommend/c?n={n}")).await;
+        assert_eq!((status, kind.as_str()), (400, "application/problem+json"), "{n}");
+        assert_eq!((&body["code"], &body["status"]), (&json!("bad_n"), &json!(400)));
+        assert_eq!(body["detail"], format!("n is {n:?}; a whole number from 1 to 1000 is allowed"));
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_engine_and_liveness_does_not() {
+    let state = state();
+    let (status, _, body) = get(&state, "/readyz").await;
+    assert_eq!((status, &body["phase"]), (503, &json!("starting")));
+    state.status.set_phase(Phase::Running);
+    state.status.set_durable_seq(3);
+    let (status, _, body) = get(&state, "/readyz").await;
+    assert_eq!((status, &body["seq"], &body["durable_seq"]), (200, &json!(4), &json!(3)));
+    state.status.set_phase(Phase::Failed);
+    assert_eq!(get(&state, "/readyz").await.0, 503);
+    assert_eq!(get(&state, "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_model_says_what_it_is_and_how_good() {
+    let state = state();
+    state.status.count_rejects([(Reason::InvalidJson, 2)]);
+    let (status, _, body) = get(&state, "/model").await;
+    assert_eq!((status, &body["users"], &body["items"]), (200, &json!(3), &json!(3)));
+    assert_eq!((&body["metrics"]["events"], &body["rejects"]["invalid_json"]), (&json!(4), &json!(2)));
+    assert_eq!(body["params"]["learner"], "biased-mf");
+    assert_eq!(get(&state, "/snapshots").await.2, json!({ "snapshots": [] }));
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_too() {
+    let (status, kind, body) = get(&state(), "/recomend/1").await;
+    assert_eq!((status, kind.as_str(), &body["code"]), (404, "application/problem+json", &json!("not_found")));
+    let request = Request::post("/model").body(Body::empty()).unwrap();
+    let response = app(state()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_with_what_to_do() {
+    let mut config = Config::default().serve;
+    config.port = 0;
+    let taken = bind(&config).await.unwrap();
+    config.port = taken.local_addr().unwrap().port();
+    let error = bind(&config).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("127.0.0.1:{}", config.port)) && error.contains("serve.port"), "{error}");
+}

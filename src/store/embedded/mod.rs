@@ -1,0 +1,265 @@
+//! The store in one SQLite file, `store.db`: the same documents as in MongoDB, as tables that anyone can read.
+//!
+//! Writes go through one connection and reads through another, so that neither waits for the other, and both run off
+//! the async threads.
+
+mod rows;
+mod schema;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use self::schema::OpenError;
+use super::rules::{self, Standing};
+use super::{Block, Catalog, Claim, DurableWrite, Hash, LearnedEvent, Manifest, Store, StoreError};
+use crate::capture::{Item, User};
+use crate::config::StoreConfig;
+use crate::decode::Reason;
+
+const FILE: &str = "store.db";
+
+/// The store in one file.
+pub(super) struct EmbeddedStore {
+    file: Arc<File>,
+}
+
+struct File {
+    location: String,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+/// Opens `store.db` in `config.data_dir`; creates both where they are missing.
+pub(super) async fn open(config: &StoreConfig) -> Result<EmbeddedStore, StoreError> {
+    let folder = config.data_dir.clone();
+    let file = off_thread(move || File::open(folder)).await?;
+    Ok(EmbeddedStore { file: Arc::new(file) })
+}
+
+impl File {
+    fn open(folder: PathBuf) -> Result<Self, StoreError> {
+        let path = folder.join(FILE);
+        let location = path.display().to_string();
+        std::fs::create_dir_all(&folder).map_err(|error| StoreError::Unavailable {
+            action: "create the folder of the store",
+            location: folder.display().to_string(),
+            reason: format!("{error}; make it writable, or set another store.data_dir"),
+        })?;
+        let connections = schema::open_writer(&path).and_then(|writer| Ok((writer, schema::open_reader(&path)?)));
+        match connections {
+            Ok((writer, reader)) => Ok(Self { location, writer: Mutex::new(writer), reader: Mutex::new(reader) }),
+            Err(OpenError::Unsuitable(reason)) => Err(StoreError::Unsuitable { location, reason }),
+            Err(OpenError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+                let reason = "it is not an SQLite file; move it away, or set another store.data_dir".into();
+                Err(StoreError::Unsuitable { location, reason })
+            }
+            Err(OpenError::Sqlite(error)) => Err(failure(location, "open the store", &error)),
+        }
+    }
+
+    fn read<T>(&self, action: &'static str, query: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, StoreError> {
+        let connection = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        query(&connection).map_err(|error| failure(self.location.clone(), action, &error))
+    }
+
+    /// Runs `change` in a transaction and makes it durable, or leaves everything as it was.
+    fn write<T>(
+        &self,
+        action: &'static str,
+        change: impl FnOnce(&Transaction<'_>) -> Changed<T>,
+    ) -> Result<T, StoreError> {
+        // A panic while the lock was held has rolled its transaction back.
+        let mut connection = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let fail = |error: rusqlite::Error| failure(self.location.clone(), action, &error);
+        // Immediate: the epoch that is compared cannot change before the commit.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+        match change(&transaction) {
+            Ok(value) => transaction.commit().map(|()| value).map_err(fail),
+            Err(Refusal::Sqlite(error)) => Err(fail(error)),
+            Err(Refusal::Store(error)) => Err(error),
+        }
+    }
+
+    fn claim(&self) -> Result<Claim, StoreError> {
+        self.write("claim the store", |transaction| {
+            let mut claim = rows::engine(transaction)?;
+            claim.epoch += 1;
+            rows::set_engine(transaction, &claim)?;
+            Ok(claim)
+        })
+    }
+
+    fn persist(&self, epoch: u64, write: DurableWrite) -> Result<(), StoreError> {
+        self.write("store events", |transaction| {
+            let stored = rows::engine(transaction)?;
+            if rules::standing(&self.location, &stored, epoch, &write)? == Standing::Done {
+                return Ok(());
+            }
+            rows::insert_events(transaction, &write.events)?;
+            rows::insert_rejects(transaction, &write.rejects)?;
+            Ok(rows::set_engine(transaction, &Claim { epoch, progress: write.progress })?)
+        })
+    }
+
+    fn put_manifest(&self, epoch: u64, manifest: &Manifest) -> Result<(), StoreError> {
+        self.write("store a snapshot", |transaction| {
+            rules::check_epoch(&self.location, rows::engine(transaction)?.epoch, epoch)?;
+            Ok(rows::put_manifest(transaction, manifest)?)
+        })
+    }
+
+    fn blocks(&self, hashes: &[Hash]) -> Result<Vec<Block>, StoreError> {
+        let mut blocks = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            let found = self.read("read blocks", |connection| rows::block(connection, *hash))?;
+            rules::check_block(&self.location, *hash, found.as_ref())?;
+            blocks.extend(found);
+        }
+        Ok(blocks)
+    }
+
+    fn put_catalog(&self, items: &[Item], users: &[User]) -> Result<(), StoreError> {
+        self.write("store the catalogue", |transaction| {
+            rows::put_items(transaction, items)?;
+            rows::put_users(transaction, users)?;
+            Ok(rows::raise_catalog_version(transaction)?)
+        })
+    }
+
+    fn catalog(&self) -> Result<Catalog, StoreError> {
+        self.read("read the catalogue", |connection| {
+            // One transaction, so that the version is that of what is read.
+            let connection = connection.unchecked_transaction()?;
+            let version = rows::catalog_version(&connection)?;
+            Ok(Catalog { version, items: rows::items(&connection)?, users: rows::users(&connection)? })
+        })
+    }
+}
+
+type Sql<T> = rusqlite::Result<T>;
+type Changed<T> = Result<T, Refusal>;
+
+/// Why a transaction is rolled back.
+enum Refusal {
+    Sqlite(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What SQLite says, and what to do about it.
+fn failure(location: String, action: &'static str, error: &rusqlite::Error) -> StoreError {
+    let unavailable = |advice: &str| StoreError::Unavailable {
+        action,
+        location: location.clone(),
+        reason: format!("{error}; {advice}"),
+    };
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => unavailable("free space on the disk and start again, nothing stored is lost"),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            unavailable("make the folder and its files writable, or set another store.data_dir")
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            unavailable("another process holds the file; end it, or set another store.data_dir")
+        }
+        Some(ErrorCode::ConstraintViolation) => damaged(location, "the order of events", error),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(location, "the file", error),
+        Some(_) => unavailable("start again when the cause is gone, nothing stored is lost"),
+        None => damaged(location, "a row", error),
+    }
+}
+
+fn damaged(location: String, what: &str, error: &rusqlite::Error) -> StoreError {
+    StoreError::Damaged { what: what.into(), location, reason: error.to_string() }
+}
+
+/// Runs what blocks away from the threads that serve.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+impl EmbeddedStore {
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&File) -> T + Send + 'static) -> T {
+        let file = self.file.clone();
+        off_thread(move || work(&file)).await
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn location(&self) -> String {
+        self.file.location.clone()
+    }
+
+    async fn claim(&self) -> Result<Claim, StoreError> {
+        self.run(File::claim).await
+    }
+
+    async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
+        let write = write.clone();
+        self.run(move |file| file.persist(epoch, write)).await
+    }
+
+    async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {
+        self.run(move |file| file.read("read events", |connection| rows::events(connection, from_seq, limit))).await
+    }
+
+    async fn reject_counts(&self) -> Result<BTreeMap<Reason, u64>, StoreError> {
+        self.run(|file| file.read("count dead letters", rows::reject_counts)).await
+    }
+
+    async fn put_blocks(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
+        self.run(move |file| file.write("store blocks", |transaction| Ok(rows::insert_blocks(transaction, &blocks)?)))
+            .await
+    }
+
+    async fn put_manifest(&self, epoch: u64, manifest: &Manifest) -> Result<(), StoreError> {
+        let manifest = manifest.clone();
+        self.run(move |file| file.put_manifest(epoch, &manifest)).await
+    }
+
+    async fn manifests(&self, limit: usize) -> Result<Vec<Manifest>, StoreError> {
+        self.run(move |file| {
+            file.read("list snapshots", |connection| rows::manifests(connection, &file.location, limit))
+        })
+        .await
+    }
+
+    async fn blocks(&self, hashes: &[Hash]) -> Result<Vec<Block>, StoreError> {
+        let hashes = hashes.to_vec();
+        self.run(move |file| file.blocks(&hashes)).await
+    }
+
+    async fn put_catalog(&self, items: &[Item], users: &[User]) -> Result<(), StoreError> {
+        let (items, users) = (items.to_vec(), users.to_vec());
+        self.run(move |file| file.put_catalog(&items, &users)).await
+    }
+
+    async fn catalog_version(&self) -> Result<u64, StoreError> {
+        self.run(|file| file.read("read the catalogue's version", rows::catalog_version)).await
+    }
+
+    async fn catalog(&self) -> Result<Catalog, StoreError> {
+        self.run(File::catalog).await
+    }
+}

@@ -1,0 +1,212 @@
+//! Statements of the embedded store: each function is one step on a connection, between the store's types and rows.
+//!
+//! Apart from the store, which decides on which connection and in which transaction the steps run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::capture::{Item, User};
+use crate::consume::Position;
+use crate::decode::{Event, Reason, Reject};
+use crate::store::{Block, Claim, Hash, LearnedEvent, Manifest, Progress, rules};
+
+/// Where the engine stands, and under which epoch.
+pub(super) fn engine(connection: &Connection) -> Result<Claim> {
+    let mut statement = connection.prepare_cached("SELECT epoch, seq, batch, offsets FROM engine")?;
+    statement.query_row([], |row| {
+        let progress = Progress { seq: number(row, 1)?, batch: number(row, 2)?, offsets: json(row, 3)? };
+        Ok(Claim { epoch: number(row, 0)?, progress })
+    })
+}
+
+pub(super) fn set_engine(connection: &Connection, claim: &Claim) -> Result<()> {
+    let Claim { epoch, progress } = claim;
+    let mut statement =
+        connection.prepare_cached("UPDATE engine SET epoch = ?1, seq = ?2, batch = ?3, offsets = ?4")?;
+    let offsets = to_json(&progress.offsets)?;
+    statement.execute(params![*epoch as i64, progress.seq as i64, progress.batch as i64, offsets]).map(|_| ())
+}
+
+pub(super) fn insert_events(connection: &Connection, events: &[LearnedEvent]) -> Result<()> {
+    let mut statement = connection
+        .prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?;
+    for learned in events {
+        let Event { position, user, item, rating, count, ts, id } = &learned.event;
+        statement.execute(params![
+            &*position.topic,
+            position.partition,
+            position.offset,
+            learned.seq as i64,
+            learned.batch as i64,
+            user,
+            item,
+            rating,
+            count,
+            ts,
+            id,
+            learned.predicted,
+            learned.rehearse_from.map(|seq| seq as i64),
+        ])?;
+    }
+    Ok(())
+}
+
+pub(super) fn insert_rejects(connection: &Connection, rejects: &[Reject]) -> Result<()> {
+    let mut statement =
+        connection.prepare_cached("INSERT INTO dead_letters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+    for Reject { raw, reason, detail } in rejects {
+        let position = &raw.position;
+        statement.execute(params![
+            &*position.topic,
+            position.partition,
+            position.offset,
+            raw.timestamp_ms,
+            rules::reason_name(*reason),
+            detail,
+            raw.key,
+            raw.payload,
+        ])?;
+    }
+    Ok(())
+}
+
+pub(super) fn events(connection: &Connection, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>> {
+    let mut statement = connection.prepare_cached("SELECT * FROM events WHERE seq >= ?1 ORDER BY seq LIMIT ?2")?;
+    let mut rows = statement.query([from_seq.min(i64::MAX as u64) as i64, limit.min(i64::MAX as usize) as i64])?;
+    let mut events: Vec<LearnedEvent> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let topic = row.get_ref(0)?.as_str()?;
+        // Rows of one topic share its name, as they did when they were read from the log.
+        let topic = match events.last() {
+            Some(last) if *last.event.position.topic == *topic => last.event.position.topic.clone(),
+            _ => Arc::from(topic),
+        };
+        events.push(event(row, topic)?);
+    }
+    Ok(events)
+}
+
+fn event(row: &Row<'_>, topic: Arc<str>) -> Result<LearnedEvent> {
+    let event = Event {
+        position: Position { topic, partition: row.get(1)?, offset: row.get(2)? },
+        user: row.get(5)?,
+        item: row.get(6)?,
+        rating: row.get(7)?,
+        count: row.get(8)?,
+        ts: row.get(9)?,
+        id: row.get(10)?,
+    };
+    let rehearse_from = row.get::<_, Option<i64>>(12)?.map(|seq| seq as u64);
+    Ok(LearnedEvent { seq: number(row, 3)?, batch: number(row, 4)?, rehearse_from, predicted: row.get(11)?, event })
+}
+
+pub(super) fn reject_counts(connection: &Connection) -> Result<BTreeMap<Reason, u64>> {
+    let mut statement = connection.prepare_cached("SELECT reason, count(*) FROM dead_letters GROUP BY reason")?;
+    let counted = statement.query_map([], |row| {
+        let name: String = row.get(0)?;
+        let unknown = || unreadable(0, Type::Text, format!("the reason {name:?} is not known to this version"));
+        Ok((rules::reason_of(name.clone()).ok_or_else(unknown)?, number(row, 1)?))
+    })?;
+    counted.collect()
+}
+
+pub(super) fn insert_blocks(connection: &Connection, blocks: &[Block]) -> Result<()> {
+    let mut statement =
+        connection.prepare_cached("INSERT INTO blocks VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING")?;
+    for block in blocks {
+        statement.execute(params![block.hash.to_string(), block.bytes.len() as i64, block.bytes])?;
+    }
+    Ok(())
+}
+
+pub(super) fn block(connection: &Connection, hash: Hash) -> Result<Option<Block>> {
+    let mut statement = connection.prepare_cached("SELECT bytes FROM blocks WHERE hash = ?1")?;
+    statement.query_row([hash.to_string()], |row| Ok(Block { hash, bytes: row.get(0)? })).optional()
+}
+
+pub(super) fn put_manifest(connection: &Connection, manifest: &Manifest) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2)")?;
+    statement.execute(params![manifest.seq as i64, to_json(manifest)?]).map(|_| ())
+}
+
+/// Manifests, the newest first. One that cannot be read is passed over with a warning: an older snapshot serves as well.
+pub(super) fn manifests(connection: &Connection, location: &str, limit: usize) -> Result<Vec<Manifest>> {
+    let mut statement = connection.prepare_cached("SELECT seq, manifest FROM snapshots ORDER BY seq DESC")?;
+    let mut rows = statement.query([])?;
+    let mut manifests = Vec::new();
+    while manifests.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        match json(row, 1) {
+            Ok(manifest) => manifests.push(manifest),
+            Err(error) => {
+                let seq: i64 = row.get(0)?;
+                tracing::warn!(location, seq, %error, "skipping a snapshot whose manifest cannot be read");
+            }
+        }
+    }
+    Ok(manifests)
+}
+
+pub(super) fn put_items(connection: &Connection, items: &[Item]) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO items VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for Item { id, title, genres, year, url } in items {
+        statement.execute(params![id, title, to_json(genres)?, year, url])?;
+    }
+    Ok(())
+}
+
+pub(super) fn items(connection: &Connection) -> Result<Vec<Item>> {
+    let mut statement = connection.prepare_cached("SELECT * FROM items ORDER BY id")?;
+    let items = statement.query_map([], |row| {
+        Ok(Item { id: row.get(0)?, title: row.get(1)?, genres: json(row, 2)?, year: row.get(3)?, url: row.get(4)? })
+    })?;
+    items.collect()
+}
+
+pub(super) fn put_users(connection: &Connection, users: &[User]) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO users VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for User { id, age, gender, occupation, zip } in users {
+        statement.execute(params![id, age, gender, occupation, zip])?;
+    }
+    Ok(())
+}
+
+pub(super) fn users(connection: &Connection) -> Result<Vec<User>> {
+    let mut statement = connection.prepare_cached("SELECT * FROM users ORDER BY id")?;
+    let users = statement.query_map([], |row| {
+        Ok(User { id: row.get(0)?, age: row.get(1)?, gender: row.get(2)?, occupation: row.get(3)?, zip: row.get(4)? })
+    })?;
+    users.collect()
+}
+
+pub(super) fn catalog_version(connection: &Connection) -> Result<u64> {
+    connection.prepare_cached("SELECT version FROM catalog")?.query_row([], |row| number(row, 0))
+}
+
+pub(super) fn raise_catalog_version(connection: &Connection) -> Result<()> {
+    connection.prepare_cached("UPDATE catalog SET version = version + 1")?.execute([]).map(|_| ())
+}
+
+fn number(row: &Row<'_>, column: usize) -> Result<u64> {
+    let stored: i64 = row.get(column)?;
+    u64::try_from(stored).map_err(|_| Error::IntegralValueOutOfRange(column, stored))
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text).map_err(|error| unreadable(column, Type::Text, error.to_string()))
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(error.into()))
+}
+
+fn unreadable(column: usize, kind: Type, reason: String) -> Error {
+    Error::FromSqlConversionFailure(column, kind, reason.into())
+}

@@ -1,0 +1,122 @@
+//! The tables of the embedded store, and how its file is opened, recognized and created.
+//!
+//! Apart from the store, because the tables are a format that others read, with `sqlite3` or pandas: a column is never
+//! renamed, and another form of the file takes another version.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+/// Marks the file as a store of Freshet: "FrsS".
+const APPLICATION_ID: i32 = 0x4672_7353;
+/// Version of the tables that this program writes, and the newest that it reads.
+const SCHEMA_VERSION: i32 = 1;
+/// Longest wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(20);
+
+/// `seq` is the key of the table itself, so that events are appended and read in order without an index. The one index
+/// keeps a record of the log from being stored twice.
+const TABLES: &str = "
+    CREATE TABLE events (
+        topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+        seq INTEGER PRIMARY KEY, batch INTEGER NOT NULL,
+        user TEXT NOT NULL, item TEXT NOT NULL, rating REAL, count REAL, ts_ms INTEGER NOT NULL, id TEXT,
+        predicted REAL NOT NULL, rehearse_from INTEGER,
+        UNIQUE (topic, partition, offset)
+    ) STRICT;
+    CREATE TABLE dead_letters (
+        topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+        timestamp_ms INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, key BLOB, payload BLOB NOT NULL,
+        UNIQUE (topic, partition, offset)
+    ) STRICT;
+    CREATE INDEX dead_letters_reason ON dead_letters (reason);
+    CREATE TABLE snapshots (seq INTEGER PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
+    CREATE TABLE blocks (hash TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, bytes BLOB NOT NULL) STRICT;
+    CREATE TABLE items (
+        id TEXT PRIMARY KEY NOT NULL, title TEXT NOT NULL, genres TEXT NOT NULL, year INTEGER, url TEXT
+    ) STRICT;
+    CREATE TABLE users (
+        id TEXT PRIMARY KEY NOT NULL, age INTEGER, gender TEXT, occupation TEXT, zip TEXT
+    ) STRICT;
+    CREATE TABLE engine (
+        epoch INTEGER NOT NULL, seq INTEGER NOT NULL, batch INTEGER NOT NULL, offsets TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO engine VALUES (0, 0, 0, '[]');
+    CREATE TABLE catalog (version INTEGER NOT NULL) STRICT;
+    INSERT INTO catalog VALUES (0);
+";
+
+/// Why a file does not open.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// SQLite failed.
+    Sqlite(rusqlite::Error),
+    /// It is a file of another kind or time; with what to do.
+    Unsuitable(String),
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Opens the file for writing, and creates it with its tables where there is none.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+    let mut connection = Connection::open(path)?;
+    prepare(&connection)?;
+    // A commit is on the disk when it returns, whatever happens to the process or the power.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // Looked at before the journal's mode is set: a file that is not ours stays as it is.
+    let new = is_new(&connection, path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    if new {
+        create(&mut connection, path)?;
+    }
+    Ok(connection)
+}
+
+/// Opens the file for reading, so that reads do not wait for writes.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn create(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been faster.
+    if is_new(&transaction, path)? {
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Whether the file is empty; an error if it is neither empty nor a store that this program can use.
+fn is_new(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let file = path.display();
+    match (application, version) {
+        (APPLICATION_ID, 1..=SCHEMA_VERSION) => Ok(false),
+        (APPLICATION_ID, _) => Err(OpenError::Unsuitable(format!(
+            "its tables have version {version}, and this freshet reads up to {SCHEMA_VERSION}; use the newer freshet that \
+             wrote it, or another store.data_dir"
+        ))),
+        (0, 0) if tables == 0 => Ok(true),
+        _ => Err(OpenError::Unsuitable(format!(
+            "{file} is an SQLite database of another program; move it away, or set another store.data_dir"
+        ))),
+    }
+}

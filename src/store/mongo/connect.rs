@@ -1,0 +1,154 @@
+//! Reaches a MongoDB server, checks that it can keep what it is given, and creates what the store needs there.
+//!
+//! Apart from the store, because all of it happens once, and an operator meets it first: its errors say what to do.
+
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{
+    Acknowledgment, ClientOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
+};
+use mongodb::{Client, Database, IndexModel};
+
+use super::failure::{Patience, Place, may_pass};
+use crate::config::StoreConfig;
+use crate::store::StoreError;
+
+/// Longest that the driver looks for a server before it says that there is none.
+const SERVER_SELECTION: Duration = Duration::from_secs(5);
+
+/// Longest that a majority may take to acknowledge a write.
+const ACKNOWLEDGE: Duration = Duration::from_secs(30);
+
+const NOT_A_REPLICA_SET: &str = "the server is not a replica set, and only a replica set has transactions; one node is \
+    enough: start it as `mongod --replSet rs0`, then run `mongosh --eval 'rs.initiate()'` once";
+
+/// Waits for the server, checks it, creates the indexes.
+pub(super) async fn connect(config: &StoreConfig) -> Result<(Database, Place), StoreError> {
+    let mut place = Place::new(&config.uri, &config.database);
+    let hello = Hello { uri: &config.uri, timeout: config.connect_timeout };
+    let (client, answer) = hello.wait(&mut place).await?;
+    check_replica_set(&place, &answer)?;
+    let database = client.database(&config.database);
+    create_indexes(&database).await.map_err(|error| place.failure("create the indexes", &error))?;
+    Ok((database, place))
+}
+
+/// The first exchange with a server.
+struct Hello<'a> {
+    uri: &'a str,
+    timeout: Duration,
+}
+
+impl Hello<'_> {
+    /// Tries until the server answers or the time is over.
+    async fn wait(&self, place: &mut Place) -> Result<(Client, Document), StoreError> {
+        let mut patience = Patience::new(self.timeout);
+        let mut warned = false;
+        loop {
+            let error = match self.say(place).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if !may_pass(&error) {
+                return Err(self.refused(place, &error));
+            }
+            if !std::mem::replace(&mut warned, true) {
+                let (location, reason) = (&place.location, place.gist(&error));
+                tracing::warn!(location, reason, "MongoDB does not answer; trying for up to {:?}", self.timeout);
+            }
+            if !patience.wait().await {
+                return Err(self.gave_up(place, &error));
+            }
+        }
+    }
+
+    async fn say(&self, place: &mut Place) -> Result<(Client, Document), Error> {
+        let mut options = ClientOptions::parse(self.uri).await?;
+        if let Some(password) = options.credential.as_ref().and_then(|credential| credential.password.clone()) {
+            place.hide(password);
+        }
+        options.app_name = Some("freshet".into());
+        options.server_selection_timeout = Some(SERVER_SELECTION.min(self.timeout));
+        // Durable means that a majority has it in its journal: it survives the loss of the primary and of power.
+        options.write_concern =
+            Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).w_timeout(ACKNOWLEDGE).build());
+        // What is read decides where to resume, so it must be neither stale nor undone later.
+        options.read_concern = Some(ReadConcern::majority());
+        options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        let client = Client::with_options(options)?;
+        let answer = client.database("admin").run_command(doc! {"hello": 1}).await?;
+        Ok((client, answer))
+    }
+
+    fn refused(&self, place: &Place, error: &Error) -> StoreError {
+        match &*error.kind {
+            ErrorKind::Authentication { .. } => place.unsuitable(format!(
+                "{}; check the user, the password and authSource in store.uri",
+                place.gist(error)
+            )),
+            // The driver quotes the part that it cannot read, and that may be a part of the password.
+            ErrorKind::InvalidArgument { .. } if self.uri.contains('@') => place.unsuitable(
+                "store.uri is not a MongoDB connection string; in the user and the password write : / ? # [ ] @ % as \
+                 %3A %2F %3F %23 %5B %5D %40 %25",
+            ),
+            _ => place.unsuitable(format!(
+                "{}; store.uri is written as mongodb://HOST:PORT or mongodb://USER:PASSWORD@HOST:PORT/?authSource=admin",
+                place.gist(error)
+            )),
+        }
+    }
+
+    fn gave_up(&self, place: &Place, error: &Error) -> StoreError {
+        let seen = error.kind.to_string();
+        if seen.contains("RSGhost") {
+            return place.unsuitable("the replica set is not initiated; run `mongosh --eval 'rs.initiate()'` once");
+        }
+        place.unavailable(
+            "connect to MongoDB",
+            format!(
+                "no primary answered within {:?} ({}); start the server, correct store.uri, or set store.kind = \
+                 \"embedded\"",
+                self.timeout,
+                place.gist(error)
+            ),
+        )
+    }
+}
+
+fn check_replica_set(place: &Place, hello: &Document) -> Result<(), StoreError> {
+    let sharded = hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid");
+    if sharded || hello.contains_key("setName") {
+        return Ok(());
+    }
+    Err(place.unsuitable(NOT_A_REPLICA_SET))
+}
+
+/// Creates the collections and the few indexes: each one slows every insert down.
+async fn create_indexes(database: &Database) -> Result<(), Error> {
+    let unique = IndexOptions::builder().unique(true).build();
+    let events = [
+        // Recovery reads events in this order; unique, so that no two records can take one place in it.
+        IndexModel::builder().keys(doc! {"seq": 1}).options(unique).build(),
+        // One user's history, in order.
+        IndexModel::builder().keys(doc! {"user": 1, "seq": 1}).build(),
+    ];
+    database.collection::<Document>("events").create_indexes(events).await?;
+    // Counting by reason, without reading payloads.
+    let reason = IndexModel::builder().keys(doc! {"reason": 1}).build();
+    database.collection::<Document>("dead_letters").create_index(reason).await?;
+    // A transaction may write only to collections that exist, on the oldest servers.
+    for name in ["engine", "snapshots"] {
+        create_collection(database, name).await?;
+    }
+    Ok(())
+}
+
+async fn create_collection(database: &Database, name: &str) -> Result<(), Error> {
+    const NAMESPACE_EXISTS: i32 = 48;
+    match database.create_collection(name).await {
+        Err(error) if super::failure::code(&error) != Some(NAMESPACE_EXISTS) => Err(error),
+        _ => Ok(()),
+    }
+}

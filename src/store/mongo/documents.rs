@@ -1,0 +1,243 @@
+//! The documents of the MongoDB store, as a person finds them in `mongosh`, and their way to and from the store's types.
+//!
+//! Apart from the commands, because these shapes are a format that others read: a field here is never renamed.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, DateTime, Document};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::consume::{Offsets, Position};
+use crate::decode::{Event, Reason, Reject};
+use crate::store::{Block, Claim, Hash, LearnedEvent, Progress};
+
+/// `_id` of the one document that says where the engine stands.
+pub(super) const ENGINE_ID: &str = "engine";
+/// `_id` of the document beside it that holds the catalogue's version.
+pub(super) const CATALOG_ID: &str = "catalog";
+
+/// Most bytes of a rejected payload and of its key that are kept. A document may have 16 MiB; a record on the log more.
+const MAX_PAYLOAD: usize = 12 << 20;
+const MAX_KEY: usize = 2 << 20;
+
+/// `_id` of events and dead letters: their place on the log, so that one record is one document whatever happens.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Place<'a> {
+    t: Cow<'a, str>,
+    p: i32,
+    o: i64,
+}
+
+/// A document of `events`.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct EventDoc<'a> {
+    #[serde(rename = "_id")]
+    place: Place<'a>,
+    pub(super) seq: i64,
+    batch: i64,
+    user: Cow<'a, str>,
+    item: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rating: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    count: Option<f32>,
+    /// A date rather than milliseconds: `mongosh` and pandas show it as one, and range queries read naturally.
+    ts: DateTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<Cow<'a, str>>,
+    predicted: f32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rehearse_from: Option<i64>,
+}
+
+/// A document of `dead_letters`.
+#[derive(Debug, Serialize)]
+pub(super) struct DeadLetterDoc<'a> {
+    #[serde(rename = "_id")]
+    place: Place<'a>,
+    timestamp: DateTime,
+    reason: Reason,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Binary>,
+    payload: Binary,
+    /// Bytes that the payload had, where only its beginning is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_cut_from: Option<i64>,
+}
+
+/// A document of `blocks`.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct BlockDoc {
+    #[serde(rename = "_id")]
+    pub(super) hash: Hash,
+    size: i64,
+    bytes: Binary,
+}
+
+/// The document of `engine` that says where the engine stands.
+#[derive(Debug, Deserialize)]
+pub(super) struct EngineDoc {
+    epoch: i64,
+    seq: i64,
+    batch: i64,
+    offsets: Offsets,
+}
+
+impl<'a> Place<'a> {
+    fn of(position: &'a Position) -> Self {
+        Self { t: Cow::Borrowed(&position.topic), p: position.partition, o: position.offset }
+    }
+}
+
+impl<'a> From<&'a LearnedEvent> for EventDoc<'a> {
+    fn from(learned: &'a LearnedEvent) -> Self {
+        let event = &learned.event;
+        Self {
+            place: Place::of(&event.position),
+            seq: learned.seq as i64,
+            batch: learned.batch as i64,
+            user: Cow::Borrowed(&event.user),
+            item: Cow::Borrowed(&event.item),
+            rating: event.rating,
+            count: event.count,
+            ts: DateTime::from_millis(event.ts),
+            id: event.id.as_deref().map(Cow::Borrowed),
+            predicted: learned.predicted,
+            rehearse_from: learned.rehearse_from.map(|seq| seq as i64),
+        }
+    }
+}
+
+impl From<EventDoc<'_>> for LearnedEvent {
+    fn from(doc: EventDoc<'_>) -> Self {
+        let topic = Arc::from(doc.place.t.as_ref());
+        Self {
+            seq: doc.seq as u64,
+            batch: doc.batch as u64,
+            rehearse_from: doc.rehearse_from.map(|seq| seq as u64),
+            predicted: doc.predicted,
+            event: Event {
+                position: Position { topic, partition: doc.place.p, offset: doc.place.o },
+                user: doc.user.into_owned(),
+                item: doc.item.into_owned(),
+                rating: doc.rating,
+                count: doc.count,
+                ts: doc.ts.timestamp_millis(),
+                id: doc.id.map(Cow::into_owned),
+            },
+        }
+    }
+}
+
+impl<'a> From<&'a Reject> for DeadLetterDoc<'a> {
+    fn from(reject: &'a Reject) -> Self {
+        let payload = &reject.raw.payload;
+        Self {
+            place: Place::of(&reject.raw.position),
+            timestamp: DateTime::from_millis(reject.raw.timestamp_ms),
+            reason: reject.reason,
+            detail: &reject.detail,
+            key: reject.raw.key.as_ref().map(|key| binary(&key[..key.len().min(MAX_KEY)])),
+            payload: binary(&payload[..payload.len().min(MAX_PAYLOAD)]),
+            payload_cut_from: (payload.len() > MAX_PAYLOAD).then_some(payload.len() as i64),
+        }
+    }
+}
+
+impl From<Block> for BlockDoc {
+    fn from(block: Block) -> Self {
+        let bytes = Binary { subtype: BinarySubtype::Generic, bytes: block.bytes };
+        Self { hash: block.hash, size: bytes.bytes.len() as i64, bytes }
+    }
+}
+
+impl From<BlockDoc> for Block {
+    fn from(doc: BlockDoc) -> Self {
+        Self { hash: doc.hash, bytes: doc.bytes.bytes }
+    }
+}
+
+impl From<EngineDoc> for Claim {
+    fn from(doc: EngineDoc) -> Self {
+        let progress = Progress { seq: doc.seq as u64, batch: doc.batch as u64, offsets: doc.offsets };
+        Self { epoch: doc.epoch as u64, progress }
+    }
+}
+
+fn binary(bytes: &[u8]) -> Binary {
+    Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() }
+}
+
+/// An item or user as a document whose `_id` is its `id`.
+pub(super) fn by_id<T: Serialize>(entry: &T) -> mongodb::error::Result<Document> {
+    let mut document = mongodb::bson::to_document(entry)?;
+    if let Some(id) = document.remove("id") {
+        document.insert("_id", id);
+    }
+    Ok(document)
+}
+
+/// An item or user from such a document.
+pub(super) fn from_id<T: DeserializeOwned>(mut document: Document) -> mongodb::error::Result<T> {
+    if let Some(id) = document.remove("_id") {
+        document.insert("id", id);
+    }
+    Ok(mongodb::bson::from_document(document)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson;
+
+    use super::*;
+    use crate::consume::RawEvent;
+
+    fn reject(payload: Vec<u8>) -> Reject {
+        let position = Position { topic: "ratings".into(), partition: 1, offset: 9 };
+        let raw = RawEvent { position, timestamp_ms: 5, key: Some(b"k".to_vec()), payload };
+        Reject { raw, reason: Reason::TooLarge, detail: "too large".into() }
+    }
+
+    #[test]
+    fn an_event_reads_well() {
+        let position = Position { topic: "ratings".into(), partition: 0, offset: 4 };
+        let (user, item) = ("196".to_string(), "242".to_string());
+        let event = Event { position, user, item, rating: Some(3.0), count: None, ts: 881_250_949_000, id: None };
+        let learned = LearnedEvent { seq: 5, batch: 1, rehearse_from: None, predicted: 3.5, event };
+        let expected = bson::doc! {
+            "_id": {"t": "ratings", "p": 0, "o": 4_i64}, "seq": 5_i64, "batch": 1_i64, "user": "196", "item": "242",
+            "rating": 3.0, "ts": DateTime::from_millis(881_250_949_000), "predicted": 3.5,
+        };
+        assert_eq!(bson::to_document(&EventDoc::from(&learned)).unwrap(), expected);
+        assert_eq!(LearnedEvent::from(bson::from_document::<EventDoc>(expected).unwrap()), learned);
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_its_bytes() {
+        let reject = reject(b"\xff\0x".to_vec());
+        let document = bson::to_document(&DeadLetterDoc::from(&reject)).unwrap();
+        assert_eq!(document.get_str("reason").unwrap(), "too_large");
+        assert_eq!(document.get_binary_generic("payload").unwrap(), b"\xff\0x");
+        assert!(!document.contains_key("payload_cut_from"));
+    }
+
+    #[test]
+    fn a_payload_beyond_what_a_document_may_hold_is_cut_and_says_so() {
+        let reject = reject(vec![7; MAX_PAYLOAD + 1]);
+        let document = bson::to_document(&DeadLetterDoc::from(&reject)).unwrap();
+        assert_eq!(document.get_binary_generic("payload").unwrap().len(), MAX_PAYLOAD);
+        assert_eq!(document.get_i64("payload_cut_from").unwrap(), MAX_PAYLOAD as i64 + 1);
+    }
+
+    #[test]
+    fn a_catalogue_entry_is_found_by_its_id() {
+        let user = crate::capture::User { id: "7".into(), age: Some(30), ..Default::default() };
+        let document = by_id(&user).unwrap();
+        assert_eq!(document.get_str("_id").unwrap(), "7");
+        assert_eq!(from_id::<crate::capture::User>(document).unwrap(), user);
+    }
+}

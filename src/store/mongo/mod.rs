@@ -1,0 +1,258 @@
+//! The store in MongoDB: one collection for each kind of document, all of them readable in `mongosh`.
+//!
+//! Events, rejects and offsets go through [`transaction`]; the rest is here. Blocks and the catalogue need no
+//! transaction: a block is named by its hash and is seen only through a manifest, which is written last.
+
+mod connect;
+mod documents;
+mod failure;
+mod transaction;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use mongodb::bson::{Document, doc, from_document};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::{Collection, Database};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::documents::{BlockDoc, CATALOG_ID, EventDoc, by_id, from_id};
+use self::failure::{DUPLICATE_KEY, Place};
+use self::transaction::Writer;
+use super::{Block, Catalog, Claim, DurableWrite, Hash, LearnedEvent, Manifest, Store, StoreError, rules};
+use crate::capture::{Item, User};
+use crate::config::StoreConfig;
+use crate::decode::Reason;
+
+/// Longest that a command may take. The driver itself waits for ever on a connection that went silent.
+const ANSWER_WITHIN: Duration = Duration::from_secs(90);
+/// Blocks asked for, and bytes of blocks sent, at once: enough to hide the round trip, little enough for memory.
+const BLOCKS_AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: usize = 24 << 20;
+/// Most bytes of a block: a document may have 16 MiB, its hash and size included.
+const MAX_BLOCK: usize = (16 << 20) - 1024;
+/// Catalogue entries in one command.
+const ENTRIES_AT_ONCE: usize = 2000;
+
+/// The store in one MongoDB database.
+pub(super) struct MongoStore {
+    place: Place,
+    database: Database,
+    writer: Writer,
+}
+
+/// Connects to `config.uri`, waiting for it up to `config.connect_timeout`.
+pub(super) async fn open(config: &StoreConfig) -> Result<MongoStore, StoreError> {
+    let (database, place) = connect::connect(config).await?;
+    let writer = Writer::new(&database);
+    Ok(MongoStore { place, database, writer })
+}
+
+impl MongoStore {
+    /// Awaits a command, in bounded time, with errors in our words.
+    async fn ask<T>(
+        &self,
+        action: &'static str,
+        command: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(ANSWER_WITHIN, command).await {
+            Ok(answer) => answer.map_err(|error| self.place.failure(action, &error)),
+            Err(_) => Err(self.place.unavailable(action, format!("no answer within {ANSWER_WITHIN:?}"))),
+        }
+    }
+
+    async fn insert_missing(&self, blocks: Vec<BlockDoc>) -> Result<(), Error> {
+        let collection = self.database.collection::<BlockDoc>("blocks");
+        match collection.insert_many(blocks).ordered(false).await {
+            Err(error) if only_duplicates(&error) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    async fn find_blocks(&self, hashes: &[Hash]) -> Result<BTreeMap<Hash, Block>, Error> {
+        let names: Vec<_> = hashes.iter().map(ToString::to_string).collect();
+        let found = self.database.collection::<BlockDoc>("blocks").find(doc! {"_id": {"$in": names}}).await?;
+        found.map_ok(|doc| (doc.hash, Block::from(doc))).try_collect().await
+    }
+
+    async fn upsert<T: Serialize>(&self, collection: &str, entries: &[T]) -> Result<(), Error> {
+        for entries in entries.chunks(ENTRIES_AT_ONCE) {
+            let replace = |entry: &T| {
+                let document = by_id(entry)?;
+                Ok(doc! {"q": {"_id": document.get("_id").cloned()}, "u": document, "upsert": true})
+            };
+            let updates: Vec<_> = entries.iter().map(replace).collect::<Result<_, Error>>()?;
+            let command = doc! {"update": collection, "updates": updates, "ordered": false, "writeConcern": {"w": "majority", "j": true}};
+            let answer = self.database.run_command(command).await?;
+            if let Some(failed) = answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
+                return Err(std::io::Error::other(failed.to_string()).into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn all<T: DeserializeOwned>(&self, collection: &str) -> Result<Vec<T>, Error> {
+        let entries: Collection<Document> = self.database.collection(collection);
+        let found = entries.find(doc! {}).sort(doc! {"_id": 1}).await?;
+        found.and_then(async |document| from_id(document)).try_collect().await
+    }
+
+    async fn read_catalog_version(&self) -> Result<u64, Error> {
+        let engine: Collection<Document> = self.database.collection("engine");
+        let found = engine.find_one(doc! {"_id": CATALOG_ID}).await?;
+        Ok(found.and_then(|document| document.get_i64("version").ok()).unwrap_or(0) as u64)
+    }
+
+    /// A manifest, or `None` with a warning for one that this program cannot read: an older snapshot serves as well.
+    fn readable(&self, document: Document) -> Option<Manifest> {
+        let seq = document.get("_id").cloned();
+        let format = document.get("format").cloned();
+        match from_document(document) {
+            Ok(manifest) => Some(manifest),
+            Err(error) => {
+                let (location, seq, format) =
+                    (&self.place.location, seq.map(|seq| seq.to_string()), format.map(|format| format.to_string()));
+                tracing::warn!(location, seq, format, %error, "skipping a snapshot whose manifest cannot be read");
+                None
+            }
+        }
+    }
+}
+
+/// Whether every failed insert failed because the document is there already.
+fn only_duplicates(error: &Error) -> bool {
+    let ErrorKind::InsertMany(many) = &*error.kind else { return false };
+    many.write_concern_error.is_none() && many.write_errors.iter().flatten().all(|write| write.code == DUPLICATE_KEY)
+}
+
+#[async_trait]
+impl Store for MongoStore {
+    fn location(&self) -> String {
+        self.place.location.clone()
+    }
+
+    async fn claim(&self) -> Result<Claim, StoreError> {
+        self.ask("claim the store", self.writer.claim()).await
+    }
+
+    async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
+        self.writer.persist(&self.place, epoch, write).await
+    }
+
+    async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {
+        // To MongoDB a limit of 0 is none.
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        self.ask("read events", async {
+            let events = self.database.collection::<EventDoc<'static>>("events");
+            let from = doc! {"seq": {"$gte": i64::try_from(from_seq).unwrap_or(i64::MAX)}};
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let found = events.find(from).sort(doc! {"seq": 1}).limit(limit).await?;
+            found.map_ok(LearnedEvent::from).try_collect().await
+        })
+        .await
+    }
+
+    async fn reject_counts(&self) -> Result<BTreeMap<Reason, u64>, StoreError> {
+        let action = "count dead letters";
+        let count = doc! {"$group": {"_id": "$reason", "count": {"$sum": 1_i64}}};
+        let groups: Vec<Document> = self
+            .ask(action, async {
+                let letters: Collection<Document> = self.database.collection("dead_letters");
+                letters.aggregate([count]).await?.try_collect().await
+            })
+            .await?;
+        let counts = groups.iter().map(|group| {
+            let name = group.get_str("_id").unwrap_or_default().to_string();
+            let reason = rules::reason_of(name.clone());
+            let unknown =
+                || self.place.damaged("a dead letter", format!("its reason {name:?} is not known to this version"));
+            Ok((reason.ok_or_else(unknown)?, group.get_i64("count").unwrap_or(0) as u64))
+        });
+        counts.collect()
+    }
+
+    async fn put_blocks(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
+        if let Some(block) = blocks.iter().find(|block| block.bytes.len() > MAX_BLOCK) {
+            return Err(self.place.unsuitable(format!(
+                "block {} has {} bytes, and a MongoDB document holds at most {MAX_BLOCK} of them",
+                block.hash,
+                block.bytes.len()
+            )));
+        }
+        let mut blocks = blocks.into_iter().peekable();
+        while blocks.peek().is_some() {
+            let mut bytes = 0;
+            let mut chunk = Vec::new();
+            while let Some(block) =
+                blocks.next_if(|block| chunk.is_empty() || bytes + block.bytes.len() <= BYTES_AT_ONCE)
+            {
+                bytes += block.bytes.len();
+                chunk.push(BlockDoc::from(block));
+            }
+            self.ask("store blocks", self.insert_missing(chunk)).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_manifest(&self, epoch: u64, manifest: &Manifest) -> Result<(), StoreError> {
+        self.writer.put_manifest(&self.place, epoch, manifest).await
+    }
+
+    async fn manifests(&self, limit: usize) -> Result<Vec<Manifest>, StoreError> {
+        self.ask("list snapshots", async {
+            let snapshots: Collection<Document> = self.database.collection("snapshots");
+            let mut found = snapshots.find(doc! {}).sort(doc! {"_id": -1}).await?;
+            let mut manifests = Vec::new();
+            while manifests.len() < limit
+                && let Some(document) = found.try_next().await?
+            {
+                manifests.extend(self.readable(document));
+            }
+            Ok(manifests)
+        })
+        .await
+    }
+
+    async fn blocks(&self, hashes: &[Hash]) -> Result<Vec<Block>, StoreError> {
+        let mut blocks = Vec::with_capacity(hashes.len());
+        for hashes in hashes.chunks(BLOCKS_AT_ONCE) {
+            let found = self.ask("read blocks", self.find_blocks(hashes)).await?;
+            for hash in hashes {
+                let checked = rules::check_block(&self.place.location, *hash, found.get(hash))?;
+                blocks.push(checked.clone());
+            }
+        }
+        Ok(blocks)
+    }
+
+    async fn put_catalog(&self, items: &[Item], users: &[User]) -> Result<(), StoreError> {
+        self.ask("store the catalogue", async {
+            self.upsert("items", items).await?;
+            self.upsert("users", users).await?;
+            // Last, so that whoever sees the new version sees what is new.
+            let engine: Collection<Document> = self.database.collection("engine");
+            let next = doc! {"$inc": {"version": 1_i64}};
+            engine.update_one(doc! {"_id": CATALOG_ID}, next).upsert(true).await.map(|_| ())
+        })
+        .await
+    }
+
+    async fn catalog_version(&self) -> Result<u64, StoreError> {
+        self.ask("read the catalogue's version", self.read_catalog_version()).await
+    }
+
+    async fn catalog(&self) -> Result<Catalog, StoreError> {
+        self.ask("read the catalogue", async {
+            // First, so that what changes meanwhile is noticed by the next look at the version.
+            let version = self.read_catalog_version().await?;
+            Ok(Catalog { version, items: self.all("items").await?, users: self.all("users").await? })
+        })
+        .await
+    }
+}

@@ -1,0 +1,221 @@
+//! The one writer: its session, and transactions that either compare the epoch and write, or change nothing.
+//!
+//! Apart from the plain reads and writes, because exactness rests here. Every transaction reads the engine's document,
+//! decides by it, and changes it together with what it inserts. A superseded engine finds another epoch and a repeated
+//! write finds its own traces, so that nothing is stored twice, nor anything without the offsets after it.
+
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::error::Error;
+use mongodb::options::{ReadConcern, ReturnDocument};
+use mongodb::{ClientSession, Collection, Database};
+use tokio::sync::Mutex;
+
+use super::documents::{DeadLetterDoc, ENGINE_ID, EngineDoc, EventDoc};
+use super::failure::{Patience, Place, may_pass};
+use crate::store::rules::{self, Standing};
+use crate::store::{Claim, DurableWrite, Manifest, StoreError};
+
+/// How long a write is tried again before the engine is told that it cannot be made.
+const WRITE_FOR: Duration = Duration::from_secs(60);
+
+/// Writes to one database under epochs.
+pub(super) struct Writer {
+    database: Database,
+    engine: Collection<Document>,
+    // One session for all writes: a new transaction on it ends what a lost connection left open of the one before.
+    session: Mutex<Option<ClientSession>>,
+}
+
+impl Writer {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { database: database.clone(), engine: database.collection("engine"), session: Mutex::new(None) }
+    }
+
+    /// Raises the epoch and ends what the engine before has under way.
+    pub(super) async fn claim(&self) -> Result<Claim, Error> {
+        self.end_session_before().await?;
+        let session = self.database.client().start_session().await?;
+        let update = doc! {
+            "$inc": {"epoch": 1_i64},
+            "$set": {"session": session.id().clone()},
+            "$setOnInsert": {"seq": 0_i64, "batch": 0_i64, "offsets": []},
+        };
+        let engine = self.engine.clone_with_type::<EngineDoc>();
+        let claimed = engine
+            .find_one_and_update(doc! {"_id": ENGINE_ID}, update)
+            .upsert(true)
+            .return_document(ReturnDocument::After);
+        let claim = claimed.await?.map(Claim::from);
+        *self.session.lock().await = Some(session);
+        claim.ok_or_else(|| Error::custom("the server returned no engine document after an upsert"))
+    }
+
+    /// An engine that was killed leaves its transaction open, and the server would hold its locks for a minute.
+    async fn end_session_before(&self) -> Result<(), Error> {
+        let Some(engine) = self.engine.find_one(doc! {"_id": ENGINE_ID}).await? else { return Ok(()) };
+        let Ok(session) = engine.get_document("session") else { return Ok(()) };
+        let kill = doc! {"killSessions": [session.clone()]};
+        if let Err(error) = self.database.client().database("admin").run_command(kill).await {
+            tracing::debug!(%error, "cannot end the session of the engine before; its locks pass within a minute");
+        }
+        Ok(())
+    }
+
+    /// Makes one write durable.
+    pub(super) async fn persist(&self, place: &Place, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
+        let work = Work::Persist(write);
+        self.run(place, "store events", epoch, &work).await
+    }
+
+    /// Makes a snapshot visible.
+    pub(super) async fn put_manifest(&self, place: &Place, epoch: u64, manifest: &Manifest) -> Result<(), StoreError> {
+        let work = Work::Manifest(manifest);
+        self.run(place, "store a snapshot", epoch, &work).await
+    }
+
+    async fn run(&self, place: &Place, action: &'static str, epoch: u64, work: &Work<'_>) -> Result<(), StoreError> {
+        let mut session = self.session.lock().await;
+        let mut patience = Patience::new(WRITE_FOR);
+        loop {
+            let attempt = tokio::time::timeout(WRITE_FOR, self.attempt(&mut session, place, epoch, work)).await;
+            let reason = match attempt {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(Failure::Driver(error))) if may_pass(&error) => place.gist(&error),
+                Ok(Err(failure)) => {
+                    abort(&mut session).await;
+                    return Err(failure.into_store_error(place, action));
+                }
+                Err(_) => "no answer".to_string(),
+            };
+            tracing::debug!(location = place.location, reason, "cannot {action}; trying again");
+            if !patience.wait().await {
+                abort(&mut session).await;
+                return Err(place.unavailable(action, gave_up(&reason)));
+            }
+        }
+    }
+
+    /// One transaction. When the outcome of the one before is unknown, this one finds out: what took effect is read here
+    /// under the epoch, and the commit waits until a majority has what was read.
+    async fn attempt(
+        &self,
+        session: &mut Option<ClientSession>,
+        place: &Place,
+        epoch: u64,
+        work: &Work<'_>,
+    ) -> Result<(), Failure> {
+        abort(session).await;
+        let session = match session {
+            Some(session) => session,
+            empty => empty.insert(self.database.client().start_session().await?),
+        };
+        session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
+        let engine = self.engine.clone_with_type::<EngineDoc>();
+        let found = engine.find_one(doc! {"_id": ENGINE_ID}).session(&mut *session).await?;
+        let gone = || place.damaged("the engine document", "it is gone; restart the engine, it claims the store again");
+        let stored = found.map(Claim::from).ok_or_else(gone)?;
+        if work.standing(place, &stored, epoch)? == Standing::Next {
+            // Should a claim come in between, the server fails this update with a write conflict.
+            let ours = doc! {"_id": ENGINE_ID, "epoch": epoch as i64};
+            self.engine.update_one(ours, work.update()?).session(&mut *session).await?;
+            work.insert(&self.database, session).await?;
+        }
+        Ok(session.commit_transaction().await?)
+    }
+}
+
+fn gave_up(reason: &str) -> String {
+    format!("{reason}; gave up after {WRITE_FOR:?}; nothing is lost: start the engine again when MongoDB answers")
+}
+
+/// Why a transaction was not made.
+enum Failure {
+    /// The driver or the server failed.
+    Driver(Error),
+    /// The store refuses the work.
+    Refused(StoreError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Failure {
+    fn into_store_error(self, place: &Place, action: &'static str) -> StoreError {
+        match self {
+            Self::Driver(error) => place.failure(action, &error),
+            Self::Refused(error) => error,
+        }
+    }
+}
+
+/// What a transaction does after it has compared the epoch.
+enum Work<'a> {
+    Persist(&'a DurableWrite),
+    Manifest(&'a Manifest),
+}
+
+impl Work<'_> {
+    fn standing(&self, place: &Place, stored: &Claim, epoch: u64) -> Result<Standing, StoreError> {
+        match self {
+            Self::Persist(write) => rules::standing(&place.location, stored, epoch, write),
+            Self::Manifest(_) => rules::check_epoch(&place.location, stored.epoch, epoch).map(|()| Standing::Next),
+        }
+    }
+
+    /// What becomes of the engine's document. A snapshot changes it too: that takes the lock that a claim needs, so that
+    /// the two cannot cross.
+    fn update(&self) -> Result<Document, Error> {
+        Ok(match self {
+            Self::Persist(DurableWrite { progress, .. }) => doc! {"$set": {
+                "seq": progress.seq as i64,
+                "batch": progress.batch as i64,
+                "offsets": mongodb::bson::to_bson(&progress.offsets)?,
+            }},
+            Self::Manifest(manifest) => doc! {"$set": {"snapshot": manifest.seq as i64}},
+        })
+    }
+
+    async fn insert(&self, database: &Database, session: &mut ClientSession) -> Result<(), Error> {
+        match self {
+            Self::Persist(write) => insert_events(database, session, write).await,
+            Self::Manifest(manifest) => {
+                let snapshots = database.collection::<Manifest>("snapshots");
+                let same = doc! {"_id": manifest.seq as i64};
+                snapshots.replace_one(same, *manifest).upsert(true).session(session).await.map(|_| ())
+            }
+        }
+    }
+}
+
+/// The driver cuts what is inserted into messages of at most 48 MB and 100,000 documents.
+async fn insert_events(database: &Database, session: &mut ClientSession, write: &DurableWrite) -> Result<(), Error> {
+    if !write.events.is_empty() {
+        let events = database.collection::<EventDoc>("events");
+        let documents = write.events.iter().map(EventDoc::from);
+        events.insert_many(documents).ordered(false).session(&mut *session).await?;
+    }
+    if !write.rejects.is_empty() {
+        let rejects = database.collection::<DeadLetterDoc>("dead_letters");
+        let documents = write.rejects.iter().map(DeadLetterDoc::from);
+        rejects.insert_many(documents).ordered(false).session(session).await?;
+    }
+    Ok(())
+}
+
+/// Ends a transaction that a failure or a cancelled call left open; there may be none, and the server drops it anyway.
+async fn abort(session: &mut Option<ClientSession>) {
+    if let Some(session) = session {
+        let _ = session.abort_transaction().await;
+    }
+}

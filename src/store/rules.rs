@@ -1,0 +1,157 @@
+//! Rules that hold in every store: which write is next, done or refused, and which block is whole.
+//!
+//! Apart from the stores, so that all decide alike: these rules keep an event from being lost or learned twice.
+
+use super::{Block, Claim, DurableWrite, Hash, Progress, StoreError};
+use crate::decode::Reason;
+
+/// What a write is to the store that it reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It begins right after the last durable event.
+    Next,
+    /// All of it is durable already: a repetition.
+    Done,
+}
+
+/// The last `seq` before the write.
+pub(super) fn seq_before(write: &DurableWrite) -> u64 {
+    write.progress.seq.saturating_sub(write.events.len() as u64)
+}
+
+/// Compares a write made under `epoch` with where the store stands.
+///
+/// # Errors
+/// If another engine has claimed the store, or the write leaves a gap or goes back.
+pub(super) fn standing(
+    location: &str,
+    stored: &Claim,
+    epoch: u64,
+    write: &DurableWrite,
+) -> Result<Standing, StoreError> {
+    check_epoch(location, stored.epoch, epoch)?;
+    if covers(&stored.progress, &write.progress) {
+        return Ok(Standing::Done);
+    }
+    let before = seq_before(write);
+    if before == stored.progress.seq {
+        return Ok(Standing::Next);
+    }
+    Err(StoreError::Damaged {
+        what: "the order of events".into(),
+        location: location.into(),
+        reason: format!(
+            "a write goes on after event {before}, but the last one stored is event {}; restart the engine, it resumes \
+             from the store",
+            stored.progress.seq
+        ),
+    })
+}
+
+/// Refuses a writer whose epoch is not the one in force.
+pub(super) fn check_epoch(location: &str, current: u64, ours: u64) -> Result<(), StoreError> {
+    if current == ours {
+        return Ok(());
+    }
+    Err(StoreError::Superseded { location: location.into(), ours, current })
+}
+
+/// Whether everything up to `wanted` is durable once `stored` is.
+fn covers(stored: &Progress, wanted: &Progress) -> bool {
+    let reached = |topic: &str, partition, next| stored.offsets.get(topic, partition).is_some_and(|at| at >= next);
+    stored.seq >= wanted.seq
+        && stored.batch >= wanted.batch
+        && wanted.offsets.iter().all(|(topic, partition, next)| reached(topic, partition, next))
+}
+
+/// A block that was looked up by its hash, if it is there and whole.
+pub(super) fn check_block<'a>(location: &str, hash: Hash, found: Option<&'a Block>) -> Result<&'a Block, StoreError> {
+    let damaged =
+        |reason: String| StoreError::Damaged { what: format!("block {hash}"), location: location.into(), reason };
+    let block = found.ok_or_else(|| damaged("it is missing".into()))?;
+    let actual = Hash::of(&block.bytes);
+    if actual == hash {
+        return Ok(block);
+    }
+    Err(damaged(format!("its bytes have the hash {actual}")))
+}
+
+/// A reason's stored name.
+pub(super) fn reason_name(reason: Reason) -> String {
+    let name = serde_json::to_value(reason).ok();
+    name.as_ref().and_then(|name| name.as_str()).expect("a unit variant is a string in JSON").to_string()
+}
+
+/// The reason of a stored name; `None` for one that this program does not know.
+pub(super) fn reason_of(name: String) -> Option<Reason> {
+    serde_json::from_value(serde_json::Value::String(name)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(seq: u64, batch: u64, next: i64) -> Progress {
+        let mut progress = Progress { seq, batch, ..Progress::default() };
+        progress.offsets.set("t".into(), 0, next);
+        progress
+    }
+
+    fn write(events: usize, progress: Progress) -> DurableWrite {
+        let position = crate::consume::Position { topic: "t".into(), partition: 0, offset: 0 };
+        let (user, item) = ("u".to_string(), "i".to_string());
+        let event = crate::decode::Event { position, user, item, rating: None, count: None, ts: 0, id: None };
+        let learned = super::super::LearnedEvent { seq: 0, batch: 0, rehearse_from: None, predicted: 0.0, event };
+        DurableWrite { events: vec![learned; events], rejects: Vec::new(), progress }
+    }
+
+    fn stored() -> Claim {
+        Claim { epoch: 3, progress: progress(10, 2, 12) }
+    }
+
+    #[test]
+    fn a_write_that_continues_is_next() {
+        assert_eq!(standing("s", &stored(), 3, &write(5, progress(15, 3, 17))).unwrap(), Standing::Next);
+    }
+
+    #[test]
+    fn rejects_alone_move_only_the_offsets_and_are_next() {
+        assert_eq!(standing("s", &stored(), 3, &write(0, progress(10, 2, 13))).unwrap(), Standing::Next);
+    }
+
+    #[test]
+    fn a_partition_never_seen_is_next() {
+        let mut other = progress(10, 2, 12);
+        other.offsets.set("t".into(), 1, 1);
+        assert_eq!(standing("s", &stored(), 3, &write(0, other)).unwrap(), Standing::Next);
+    }
+
+    #[test]
+    fn what_is_stored_is_done_and_so_is_what_lies_before_it() {
+        assert_eq!(standing("s", &stored(), 3, &write(4, progress(10, 2, 12))).unwrap(), Standing::Done);
+        assert_eq!(standing("s", &stored(), 3, &write(4, progress(6, 1, 8))).unwrap(), Standing::Done);
+    }
+
+    #[test]
+    fn a_gap_and_an_overlap_are_refused() {
+        let gap = standing("s", &stored(), 3, &write(5, progress(16, 3, 18))).unwrap_err();
+        assert!(gap.to_string().contains("after event 11, but the last one stored is event 10"), "{gap}");
+        assert!(standing("s", &stored(), 3, &write(5, progress(14, 3, 16))).is_err());
+    }
+
+    #[test]
+    fn only_the_epoch_in_force_may_write_even_what_is_done() {
+        let repeated = write(4, progress(10, 2, 12));
+        assert!(matches!(
+            standing("s", &stored(), 2, &repeated),
+            Err(StoreError::Superseded { ours: 2, current: 3, .. })
+        ));
+    }
+
+    #[test]
+    fn reasons_are_stored_by_name() {
+        assert_eq!(reason_name(Reason::InvalidUtf8), "invalid_utf8");
+        assert_eq!(reason_of("rating_out_of_range".into()), Some(Reason::RatingOutOfRange));
+        assert_eq!(reason_of("bored".into()), None);
+    }
+}

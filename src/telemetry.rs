@@ -1,0 +1,98 @@
+//! Log lines of this process, and its wall clock.
+//!
+//! Apart from the stages, which only emit: here alone it is decided where lines go and what they look like. The
+//! progress bars live here too, because a log line has to be written around them.
+
+use std::io::{self, Write};
+use std::sync::LazyLock;
+
+use anstream::{AutoStream, ColorChoice};
+use indicatif::MultiProgress;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{ConfigError, LogConfig, LogFormat, Problem};
+
+/// The variable that goes before `log.level`, as in every program that uses tracing.
+const FILTER_VARIABLE: &str = "RUST_LOG";
+
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Sends log lines to stderr, as text with colours on a terminal or as JSON. `RUST_LOG` goes before `log.level`.
+/// Later calls change nothing.
+///
+/// # Errors
+/// If `RUST_LOG` or `log.level` is not a filter.
+pub fn init(log: &LogConfig) -> Result<(), ConfigError> {
+    let variable = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.is_empty());
+    let filter = match &variable {
+        Some(text) => filter(text, FILTER_VARIABLE)?,
+        None => filter(&log.level, "log.level")?,
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter);
+    // A subscriber that is set already (by an earlier call, or by a test) stays.
+    let _ = match log.format {
+        LogFormat::Text => lines.with_ansi(has_color(&io::stderr())).finish().try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+    };
+    Ok(())
+}
+
+/// Whether colours may be written to a stream: it is a terminal, and `NO_COLOR` and its like allow it.
+#[must_use]
+pub fn has_color(stream: &impl anstream::stream::RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
+/// The progress bars of this process: a bar that is added here is not torn by log lines.
+#[must_use]
+pub fn bars() -> &'static MultiProgress {
+    &BARS
+}
+
+/// The wall clock, in milliseconds since the epoch: for stamps on what people read, never for what is learned.
+#[must_use]
+pub fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn filter(text: &str, place: &str) -> Result<EnvFilter, Problem> {
+    EnvFilter::try_new(text).map_err(|error| Problem::Type {
+        place: place.to_owned(),
+        key: text.to_owned(),
+        reason: format!(
+            "not a filter ({error}); write a level or target=level pairs, as \"info,freshet::consume=debug\""
+        ),
+    })
+}
+
+/// Stderr, with the progress bars taken away while a line is written. tracing writes each line in one call.
+struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        BARS.suspend(|| io::stderr().write_all(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_no_filter_is_refused_with_its_place() {
+        assert!(filter("info,freshet::consume=debug", "log.level").is_ok());
+        let text = filter("a=b", FILTER_VARIABLE).unwrap_err().to_string();
+        assert!(text.starts_with("RUST_LOG: a=b: not a filter (") && text.contains("write a level"), "{text}");
+    }
+
+    #[test]
+    fn the_clock_is_past_the_year_this_was_written_in() {
+        assert!(now_ms() > 1_767_225_600_000, "milliseconds since 1970");
+    }
+}

@@ -1,0 +1,12 @@
+//! The integration tests: everything that needs real servers, the built program, or the source tree itself.
+//!
+//! One binary, so that it links once and all tests share one mongod and one Kafka.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in test functions; here the helpers of tests are tests too"
+)]
+
+mod servers;
+mod stage_order;
+mod support;

