@@ -221,7 +221,7 @@ async fn find_topic(
     let asking = tokio::task::spawn_blocking(move || {
         let metadata = probe.fetch_metadata(Some(&topic), timeout);
         // Serves the error callback, which knows the reason.
-        while probe.poll(Duration::ZERO).is_some() {}
+        while probe.poll(Duration::from_millis(20)).is_some() {}
         let metadata = metadata.map_err(|error| why_unreachable(probe.client(), &error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let code = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);

@@ -277,3 +277,155 @@ impl Consumer for KafkaConsumer {
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+
+    use super::*;
+    use crate::capture::producer::testing::{config, record};
+    use crate::capture::producer::{self, Producer};
+    use crate::config::{BrokerKind, Config};
+
+    type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+    fn cluster(partitions: i32) -> (Cluster, Config) {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("ratings", partitions, 1).unwrap();
+        let mut config = config(Path::new("unused"));
+        config.broker.kind = BrokerKind::Kafka;
+        config.broker.servers = cluster.bootstrap_servers();
+        (cluster, config)
+    }
+
+    async fn produce(producer: &dyn Producer, numbers: std::ops::Range<u32>) {
+        let count = u64::from(numbers.end);
+        for number in numbers {
+            producer.send(record(&format!("{}", number % 13), &number.to_string())).await.unwrap();
+        }
+        let counts = producer.flush().await.unwrap();
+        assert_eq!((counts.delivered, counts.failed), (count, 0), "{counts:?}");
+    }
+
+    async fn read(consumer: &mut dyn Consumer, count: usize) -> Vec<RawEvent> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            let polled = tokio::time::timeout(Duration::from_secs(30), consumer.poll(1_000)).await;
+            events.extend(polled.expect("records within 30 seconds").unwrap());
+        }
+        events
+    }
+
+    fn numbers(events: &[RawEvent]) -> Vec<u32> {
+        events.iter().map(|event| String::from_utf8_lossy(&event.payload).parse().unwrap()).collect()
+    }
+
+    fn after(events: &[RawEvent]) -> Offsets {
+        let mut offsets = Offsets::default();
+        for RawEvent { position, .. } in events {
+            offsets.set(position.topic.clone(), position.partition, position.offset + 1);
+        }
+        offsets
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn reads_in_order_and_resumes_from_the_given_offsets_and_not_the_committed_ones() {
+        let (_cluster, config) = cluster(1);
+        produce(&*producer::open(&config).await.unwrap(), 0..10_000).await;
+        let mut consumer = super::super::open(&config, Offsets::default()).await.unwrap();
+        let events = read(&mut *consumer, 10_000).await;
+        assert_eq!(numbers(&events), Vec::from_iter(0..10_000));
+        assert_eq!(events[42].key.as_deref(), Some(&b"3"[..]));
+        assert_eq!(consumer.lag().await.unwrap(), [PartitionLag {
+            topic: Arc::from("ratings"),
+            partition: 0,
+            position: 10_000,
+            end: 10_000
+        }]);
+        consumer.commit(&after(&events[..5_000])).await.unwrap();
+        consumer.close().await;
+
+        let mut consumer = super::super::open(&config, after(&events[..2_500])).await.unwrap();
+        assert_eq!(numbers(&read(&mut *consumer, 7_500).await), Vec::from_iter(2_500..10_000));
+        consumer.close().await;
+
+        // What was committed before the close has arrived.
+        let mut asking = kafka_link::client_config(&config.broker, &[]);
+        let asking: BaseConsumer = asking.set("group.id", &config.broker.group).create().unwrap();
+        let mut partition = TopicPartitionList::new();
+        partition.add_partition("ratings", 0);
+        let committed = asking.committed_offsets(partition, Duration::from_secs(10)).unwrap();
+        assert_eq!(committed.elements()[0].offset(), Offset::Offset(5_000));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_group_s_partitions_pass_on_without_loss_or_doubles() {
+        let (_cluster, config) = cluster(4);
+        let producer = producer::open(&config).await.unwrap();
+        produce(&*producer, 0..2_000).await;
+        let mut first = super::super::open(&config, Offsets::default()).await.unwrap();
+        let events = read(&mut *first, 2_000).await;
+        first.close().await;
+        let mut second = super::super::open(&config, after(&events)).await.unwrap();
+        produce(&*producer, 2_000..3_000).await;
+        let mut all = numbers(&[events, read(&mut *second, 1_000).await].concat());
+        all.sort_unstable();
+        assert_eq!(all, Vec::from_iter(0..3_000));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_broker_that_goes_and_comes_back_loses_nothing() {
+        let (cluster, config) = cluster(1);
+        let producer = producer::open(&config).await.unwrap();
+        produce(&*producer, 0..100).await;
+        let mut consumer = super::super::open(&config, Offsets::default()).await.unwrap();
+        assert_eq!(numbers(&read(&mut *consumer, 100).await), Vec::from_iter(0..100));
+
+        cluster.broker_down(1).unwrap();
+        for number in 100..200 {
+            producer.send(record("1", &number.to_string())).await.unwrap();
+        }
+        let waiting = tokio::time::timeout(Duration::from_secs(3), consumer.poll(10)).await;
+        assert!(waiting.is_err(), "{waiting:?}");
+        cluster.broker_up(1).unwrap();
+        assert_eq!(numbers(&read(&mut *consumer, 100).await), Vec::from_iter(100..200));
+        let counts = producer.flush().await.unwrap();
+        assert_eq!((counts.delivered, counts.failed), (200, 0), "{counts:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn offsets_beyond_the_end_are_told() {
+        let (_cluster, config) = cluster(1);
+        let mut start = Offsets::default();
+        start.set(Arc::from("ratings"), 0, 7);
+        let error = super::super::open(&config, start).await.err().unwrap().to_string();
+        assert!(error.contains("goes on at offset 0, but the store has learned up to 7"), "{error}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_unreachable_broker_is_given_up_with_advice() {
+        let mut config = config(Path::new("unused"));
+        config.broker.kind = BrokerKind::Kafka;
+        config.broker.servers = "127.0.0.1:1".to_owned();
+        config.broker.connect_timeout = Duration::from_secs(1);
+        let start = std::time::Instant::now();
+        let error = producer::open(&config).await.err().unwrap().to_string();
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        for part in ["kafka at 127.0.0.1:1", "Connection refused", "gave up after 1s", "broker.servers"] {
+            assert!(error.contains(part), "{part:?} in {error}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_mistaken_property_is_named_and_a_secret_is_not_told() {
+        for (key, value) in [("sasl.pasword", "hunter2"), ("fetch.min.bytes", "many"), ("isolation.level", "none")] {
+            let (_cluster, mut config) = cluster(1);
+            config.broker.properties.insert(key.to_owned(), value.to_owned());
+            let error = super::super::open(&config, Offsets::default()).await.err().unwrap().to_string();
+            assert!(error.contains(key) && !error.contains("hunter2"), "{error}");
+        }
+    }
+}
