@@ -9,4 +9,5 @@
 
 mod servers;
 mod stage_order;
+mod stores;
 mod support;

@@ -7,7 +7,7 @@ mod rows;
 mod schema;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -36,15 +36,15 @@ struct File {
 /// Opens `store.db` in `config.data_dir`; creates both where they are missing.
 pub(super) async fn open(config: &StoreConfig) -> Result<EmbeddedStore, StoreError> {
     let folder = config.data_dir.clone();
-    let file = off_thread(move || File::open(folder)).await?;
+    let file = off_thread(move || File::open(&folder)).await?;
     Ok(EmbeddedStore { file: Arc::new(file) })
 }
 
 impl File {
-    fn open(folder: PathBuf) -> Result<Self, StoreError> {
+    fn open(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join(FILE);
         let location = path.display().to_string();
-        std::fs::create_dir_all(&folder).map_err(|error| StoreError::Unavailable {
+        std::fs::create_dir_all(folder).map_err(|error| StoreError::Unavailable {
             action: "create the folder of the store",
             location: folder.display().to_string(),
             reason: format!("{error}; make it writable, or set another store.data_dir"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-/// Marks the file as a store of Freshet: "FrsS".
+/// Marks the file as a store of Freshet: `FrsS` in ASCII.
 const APPLICATION_ID: i32 = 0x4672_7353;
 /// Version of the tables that this program writes, and the newest that it reads.
 const SCHEMA_VERSION: i32 = 1;

@@ -11,7 +11,7 @@ use mongodb::options::{
 };
 use mongodb::{Client, Database, IndexModel};
 
-use super::failure::{Patience, Place, may_pass};
+use super::failure::{NOT_INITIATED, Patience, Place, may_pass};
 use crate::config::StoreConfig;
 use crate::store::StoreError;
 
@@ -79,6 +79,10 @@ impl Hello<'_> {
         options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
         let client = Client::with_options(options)?;
         let answer = client.database("admin").run_command(doc! {"hello": 1}).await?;
+        // Seen only by a direct connection; any other finds no server to select.
+        if answer.get_bool("isreplicaset").unwrap_or(false) {
+            return Err(std::io::Error::other(NOT_INITIATED).into());
+        }
         Ok((client, answer))
     }
 
@@ -101,17 +105,16 @@ impl Hello<'_> {
     }
 
     fn gave_up(&self, place: &Place, error: &Error) -> StoreError {
-        let seen = error.kind.to_string();
-        if seen.contains("RSGhost") {
-            return place.unsuitable("the replica set is not initiated; run `mongosh --eval 'rs.initiate()'` once");
+        let reason = place.gist(error);
+        if reason.contains(NOT_INITIATED) {
+            return place.unsuitable(format!("{reason}; run `mongosh --eval 'rs.initiate()'` once"));
         }
         place.unavailable(
             "connect to MongoDB",
             format!(
-                "no primary answered within {:?} ({}); start the server, correct store.uri, or set store.kind = \
+                "no primary answered within {:?} ({reason}); start the server, correct store.uri, or set store.kind = \
                  \"embedded\"",
-                self.timeout,
-                place.gist(error)
+                self.timeout
             ),
         )
     }
@@ -150,5 +153,20 @@ async fn create_collection(database: &Database, name: &str) -> Result<(), Error>
     match database.create_collection(name).await {
         Err(error) if super::failure::code(&error) != Some(NAMESPACE_EXISTS) => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_servers_with_transactions_will_do() {
+        let place = Place::new("mongodb://host", "freshet");
+        assert!(check_replica_set(&place, &doc! {"setName": "rs0"}).is_ok());
+        assert!(check_replica_set(&place, &doc! {"msg": "isdbgrid"}).is_ok());
+        let error = check_replica_set(&place, &doc! {"isWritablePrimary": true}).unwrap_err();
+        assert!(error.to_string().contains("mongod --replSet rs0"), "{error}");
+        assert!(error.to_string().contains("rs.initiate()"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ use crate::store::rules::{self, Standing};
 use crate::store::{Claim, DurableWrite, Manifest, StoreError};
 
 /// How long a write is tried again before the engine is told that it cannot be made.
-const WRITE_FOR: Duration = Duration::from_secs(60);
+const WRITE_FOR: Duration = Duration::from_mins(1);
 
 /// Writes to one database under epochs.
 pub(super) struct Writer {
