@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
@@ -9,6 +10,9 @@ use serde::de::{self, Deserializer, Visitor};
 use super::{MAX_ID_BYTES, Reason};
 use crate::capture::interaction::EVENT_VERSION;
 use crate::config::DecodeConfig;
+
+/// Times that every reader of the stored events can show: Python's datetime, for one, ends with the year 9999.
+const YEARS_1_TO_9999_MS: RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
 #[derive(Deserialize)]
 pub(super) struct Wire<'a> {
@@ -44,6 +48,10 @@ impl Wire<'_> {
         }
         if let Some(count) = self.count.filter(|count| !(count.is_finite() && *count > 0.0)) {
             return Some((Reason::InvalidField, format!("count is {count}; a finite number above 0 is allowed")));
+        }
+        if let Some(ts) = self.ts.filter(|ts| !YEARS_1_TO_9999_MS.contains(ts)) {
+            let detail = format!("ts is {ts}; milliseconds since the epoch in the years 1 to 9999 are allowed");
+            return Some((Reason::InvalidField, detail));
         }
         None
     }

@@ -134,8 +134,6 @@ async fn create_indexes(database: &Database) -> Result<(), Error> {
     let events = [
         // Recovery reads events in this order; unique, so that no two records can take one place in it.
         IndexModel::builder().keys(doc! {"seq": 1}).options(unique).build(),
-        // One user's history, in order.
-        IndexModel::builder().keys(doc! {"user": 1, "seq": 1}).build(),
     ];
     database.collection::<Document>("events").create_indexes(events).await?;
     // Counting by reason, without reading payloads.

@@ -38,7 +38,7 @@ async fn documents_are_readable() {
     let engine = find("engine").await;
     assert_eq!((engine.get_str("_id").unwrap(), engine.get_i64("seq").unwrap()), ("engine", 1));
     let indexes = database.collection::<Document>("events").list_index_names().await.unwrap();
-    assert_eq!(indexes, ["_id_", "seq_1", "user_1_seq_1"]);
+    assert_eq!(indexes, ["_id_", "seq_1"]);
     database.drop().await.unwrap();
 }
 
