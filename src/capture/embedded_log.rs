@@ -108,12 +108,13 @@ impl LogFile {
     pub(crate) fn ensure_topic(&self, name: &str, partitions: i32) -> Result<Topic, LogFileError> {
         let created = self
             .sqlite
-            .execute("INSERT INTO topics (name, partitions) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![
-                name, partitions
-            ])
+            .execute(
+                "INSERT INTO topics (name, partitions) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                params![name, partitions],
+            )
             .and_then(|_| find_topic(&self.sqlite, name));
-        let missing = || self.error("create the topic", "it was deleted at the same moment; start again".to_owned());
-        created.map_err(|error| self.failed("create the topic", &error))?.ok_or_else(missing)
+        let missing = || self.error("create the topic in", "it was deleted at the same moment; start again".to_owned());
+        created.map_err(|error| self.failed("create the topic in", &error))?.ok_or_else(missing)
     }
 
     /// The error for a failure of SQLite.

@@ -127,8 +127,11 @@ pub(crate) struct Context<T> {
 impl<T: Send + Sync + 'static> ClientContext for Context<T> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match level {
-            // Each outage is told by `Link`, once; a property for the other kind of client is no mistake.
-            _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN") => tracing::debug!(facility, "librdkafka: {line}"),
+            // Each outage is told by `Link`, once; a property for the other kind of client is no mistake; and a broker
+            // that has just started is asked again for a producer id.
+            _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN" | "GETPID") => {
+                tracing::debug!(facility, "librdkafka: {line}")
+            }
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::error!(facility, "librdkafka: {line}");
             }
@@ -164,7 +167,7 @@ pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LinkError> {
     let config = client_config(broker, &[]);
     let context = Context { link: Arc::clone(&link), role: () };
     let probe = config.create_with_context::<_, BaseConsumer<_>>(context);
-    let probe = Arc::new(probe.map_err(|error| failed(broker, "connect", &error))?);
+    let probe = Arc::new(probe.map_err(|error| failed(broker, "connect to", &error))?);
     let deadline = Instant::now() + broker.connect_timeout;
     let backoff = ExponentialBuilder::default()
         .with_jitter()
@@ -188,7 +191,7 @@ pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LinkError> {
         let wait = seconds(broker.connect_timeout);
         let advice = "start it, correct broker.servers, or set broker.kind = \"embedded\" to do without";
         let reason = if passing { format!("{reason}; gave up after {wait}: {advice}") } else { reason };
-        refused(broker, "connect", reason)
+        refused(broker, "connect to", reason)
     })
 }
 
@@ -226,7 +229,9 @@ async fn find_topic(
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let code = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
         match (found, code) {
-            (None, _) | (_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => Ok(None),
+            (None, _) | (_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+                Ok(None)
+            }
             (_, Some(code)) => Err(Attempt {
                 reason: format!("topic {topic:?}: {code}"),
                 passing: code == RDKafkaErrorCode::LeaderNotAvailable,
@@ -261,6 +266,8 @@ async fn create_topic(config: &ClientConfig, broker: &BrokerConfig) -> Result<()
             Ok(())
         }
         None | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((_, code))) => Err(why(&format!("cannot be created: {code}; see broker.partitions, replication"), false)),
+        Some(Err((_, code))) => {
+            Err(why(&format!("cannot be created: {code}; see broker.partitions, replication"), false))
+        }
     }
 }

@@ -137,7 +137,7 @@ mod tests {
         let (path, reason) = embedded("no space");
         let consume = ConsumeError::Embedded { action: "read", path, reason };
         let (path, reason) = embedded("no space");
-        let produce = ProduceError::Embedded { path, reason };
+        let produce = ProduceError::Embedded { action: "write", path, reason };
         let config = ConfigError::from(Problem::NoValue { count: 1 });
         let deadline = StopDeadline { deadline: Duration::from_secs(20), doing: "drain" };
         let interrupted = Interrupted { done: "5 of 9 events sent".to_owned() };

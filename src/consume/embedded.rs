@@ -58,7 +58,17 @@ impl EmbeddedConsumer {
                 .spawn(move || reader.run(&sender, broker.poll_interval))
                 .map_err(|error| log.error("read", error.to_string()))?;
             let log = Arc::new(Mutex::new(log));
-            Ok(Self { reads, ready: VecDeque::new(), failed: None, next, log, topic, name, group: broker.group, reader })
+            Ok(Self {
+                reads,
+                ready: VecDeque::new(),
+                failed: None,
+                next,
+                log,
+                topic,
+                name,
+                group: broker.group,
+                reader,
+            })
         });
         Ok(opening.await.expect("opening does not panic")?)
     }
@@ -112,12 +122,16 @@ impl Consumer for EmbeddedConsumer {
 
     async fn commit(&mut self, offsets: &Offsets) -> Result<(), ConsumeError> {
         let (topic, group) = (self.topic, self.group.clone());
-        let ours: Vec<_> =
-            offsets.iter().filter(|(name, ..)| **name == self.name).map(|(_, partition, next)| (partition, next)).collect();
-        self.with_log("commit offsets", move |sqlite| {
+        let ours: Vec<_> = offsets
+            .iter()
+            .filter(|(name, ..)| **name == self.name)
+            .map(|(_, partition, next)| (partition, next))
+            .collect();
+        self.with_log("commit offsets to", move |sqlite| {
             let transaction = sqlite.transaction()?;
             for (partition, next) in ours {
-                let mut upsert = transaction.prepare_cached("INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)")?;
+                let mut upsert =
+                    transaction.prepare_cached("INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)")?;
                 upsert.execute(params![group, topic.id, partition, next])?;
             }
             transaction.commit()
@@ -127,7 +141,7 @@ impl Consumer for EmbeddedConsumer {
 
     async fn lag(&mut self) -> Result<Vec<PartitionLag>, ConsumeError> {
         let (topic, name, next) = (self.topic, Arc::clone(&self.name), self.next.clone());
-        self.with_log("ask for the end", move |sqlite| {
+        self.with_log("ask for the end of", move |sqlite| {
             let lag = |partition| -> rusqlite::Result<PartitionLag> {
                 let end = end_offset(sqlite, topic, partition)?;
                 let position = next.get(&name, partition).unwrap_or(0);
@@ -188,7 +202,8 @@ impl Reader {
     /// The `seq` of the first record that has not been read; records after it may still have been, in other partitions.
     fn first_seq(&self) -> rusqlite::Result<i64> {
         // Asked first: a record that is appended between the two queries has a higher seq and is not missed.
-        let mut first = self.log.sqlite.query_row("SELECT coalesce(max(seq), 0) + 1 FROM records", [], |row| row.get(0))?;
+        let mut first =
+            self.log.sqlite.query_row("SELECT coalesce(max(seq), 0) + 1 FROM records", [], |row| row.get(0))?;
         let mut of_partition = self.log.sqlite.prepare(
             "SELECT coalesce(min(seq), ?4) FROM records WHERE topic = ?1 AND partition = ?2 AND offset = ?3",
         )?;
@@ -295,7 +310,9 @@ mod tests {
 
     fn after(events: &[RawEvent]) -> Offsets {
         let mut offsets = Offsets::default();
-        events.iter().for_each(|event| offsets.set(event.position.topic.clone(), event.position.partition, event.position.offset + 1));
+        events.iter().for_each(|event| {
+            offsets.set(event.position.topic.clone(), event.position.partition, event.position.offset + 1)
+        });
         offsets
     }
 

@@ -9,9 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer,
-};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::Offset;
@@ -105,7 +103,7 @@ impl KafkaConsumer {
         }
         let (link, next) = (Arc::new(Link::new(broker)), Arc::new(Mutex::new(start.clone())));
         let context = Context { link: Arc::clone(&link), role: Arc::clone(&next) };
-        let failed = |error: KafkaError| kafka_link::failed(broker, "start a consumer", &error);
+        let failed = |error: KafkaError| kafka_link::failed(broker, "start a consumer on", &error);
         let client: Arc<Client> = Arc::new(config.create_with_context(context).map_err(failed)?);
         let topic = Arc::from(broker.topic.as_str());
         let consumer = Self { client, next, link, topic, broker: broker.clone() };
@@ -135,7 +133,7 @@ impl KafkaConsumer {
              one that the store was filled from (deleted and created again?); set another broker.topic and store",
             self.topic
         );
-        kafka_link::refused(&self.broker, "read", reason).into()
+        kafka_link::refused(&self.broker, "read from", reason).into()
     }
 
     /// Lowest offset and end of each partition.
@@ -145,7 +143,7 @@ impl KafkaConsumer {
             partitions.into_iter().map(|partition| client.fetch_watermarks(&topic, partition, ASK_TIMEOUT)).collect()
         });
         let answer: KafkaResult<Vec<_>> = asking.await.expect("asking does not panic");
-        Ok(answer.map_err(|error| kafka_link::failed(&self.broker, "ask for the ends of partitions", &error))?)
+        Ok(answer.map_err(|error| kafka_link::failed(&self.broker, "ask for the ends of partitions of", &error))?)
     }
 
     /// Takes a record over, and moves on past it.
@@ -170,7 +168,7 @@ impl KafkaConsumer {
     fn wait_out(&self, error: &KafkaError) -> Result<(), ConsumeError> {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         if fatal || error.rdkafka_error_code().is_some_and(is_final) {
-            return Err(kafka_link::failed(&self.broker, "read", error).into());
+            return Err(kafka_link::failed(&self.broker, "read from", error).into());
         }
         self.link.has_failed(error);
         Ok(())
@@ -182,7 +180,8 @@ impl KafkaConsumer {
             tokio::time::sleep(LOOK_PAUSE).await;
             if self.link.is_away() {
                 let (client, topic) = (Arc::clone(&self.client), Arc::clone(&self.topic));
-                let asking = tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
+                let asking =
+                    tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
                 if asking.await.unwrap_or(false) {
                     self.link.is_back();
                 }
@@ -244,7 +243,7 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn commit(&mut self, offsets: &Offsets) -> Result<(), ConsumeError> {
-        let failed = |error| kafka_link::failed(&self.broker, "commit offsets", &error);
+        let failed = |error| kafka_link::failed(&self.broker, "commit offsets to", &error);
         let assigned = self.client.assignment().map_err(failed)?;
         let mut ours = TopicPartitionList::new();
         for (topic, partition, next) in offsets.iter() {
@@ -262,7 +261,8 @@ impl Consumer for KafkaConsumer {
 
     async fn lag(&mut self) -> Result<Vec<PartitionLag>, ConsumeError> {
         let assigned = self.client.assignment();
-        let assigned = assigned.map_err(|error| kafka_link::failed(&self.broker, "ask for the assignment", &error))?;
+        let assigned =
+            assigned.map_err(|error| kafka_link::failed(&self.broker, "ask for the assignment of", &error))?;
         let partitions: Vec<_> = assigned.elements().iter().map(|one| one.partition()).collect();
         let ends = self.watermarks(partitions.clone()).await?;
         let next = locked(&self.next);
@@ -340,12 +340,10 @@ mod tests {
         let events = read(&mut *consumer, 10_000).await;
         assert_eq!(numbers(&events), Vec::from_iter(0..10_000));
         assert_eq!(events[42].key.as_deref(), Some(&b"3"[..]));
-        assert_eq!(consumer.lag().await.unwrap(), [PartitionLag {
-            topic: Arc::from("ratings"),
-            partition: 0,
-            position: 10_000,
-            end: 10_000
-        }]);
+        assert_eq!(
+            consumer.lag().await.unwrap(),
+            [PartitionLag { topic: Arc::from("ratings"), partition: 0, position: 10_000, end: 10_000 }]
+        );
         consumer.commit(&after(&events[..5_000])).await.unwrap();
         consumer.close().await;
 

@@ -51,7 +51,7 @@ impl EmbeddedProducer {
 }
 
 fn stopped(path: &std::path::Path, reason: String) -> ProduceError {
-    ProduceError::Embedded { action: "write", path: path.display().to_string(), reason }
+    ProduceError::Embedded { action: "write to", path: path.display().to_string(), reason }
 }
 
 #[async_trait]
@@ -103,8 +103,7 @@ impl Writer {
     /// All of the batch, or nothing.
     fn write(&mut self, batch: &[Record]) -> Result<(), String> {
         let failed = |error: rusqlite::Error| explain(&error);
-        let transaction =
-            self.log.sqlite.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let transaction = self.log.sqlite.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let topic = find_topic(&transaction, &self.name).map_err(failed)?;
         let topic = topic.ok_or_else(|| format!("topic {:?} was deleted; restart to create it", self.name))?;
         insert(&transaction, topic, batch, &mut self.round_robin).map_err(failed)?;
