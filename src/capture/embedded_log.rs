@@ -113,8 +113,8 @@ impl LogFile {
                 params![name, partitions],
             )
             .and_then(|_| find_topic(&self.sqlite, name));
-        let missing = || self.error("create the topic", "it was deleted at the same moment; start again".to_owned());
-        created.map_err(|error| self.failed("create the topic", &error))?.ok_or_else(missing)
+        let missing = || self.error("create the topic in", "it was deleted at the same moment; start again".to_owned());
+        created.map_err(|error| self.failed("create the topic in", &error))?.ok_or_else(missing)
     }
 
     /// The error for a failure of SQLite.

@@ -127,8 +127,11 @@ pub(crate) struct Context<T> {
 impl<T: Send + Sync + 'static> ClientContext for Context<T> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match level {
-            // Each outage is told by `Link`, once; a property for the other kind of client is no mistake.
-            _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN") => tracing::debug!(facility, "librdkafka: {line}"),
+            // Each outage is told by `Link`, once; a property for the other kind of client is no mistake; and a broker
+            // that has just started is asked again for a producer id.
+            _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN" | "GETPID") => {
+                tracing::debug!(facility, "librdkafka: {line}")
+            }
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::error!(facility, "librdkafka: {line}");
             }
@@ -164,7 +167,7 @@ pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LinkError> {
     let config = client_config(broker, &[]);
     let context = Context { link: Arc::clone(&link), role: () };
     let probe = config.create_with_context::<_, BaseConsumer<_>>(context);
-    let probe = Arc::new(probe.map_err(|error| failed(broker, "connect", &error))?);
+    let probe = Arc::new(probe.map_err(|error| failed(broker, "connect to", &error))?);
     let deadline = Instant::now() + broker.connect_timeout;
     let backoff = ExponentialBuilder::default()
         .with_jitter()
@@ -188,7 +191,7 @@ pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LinkError> {
         let wait = seconds(broker.connect_timeout);
         let advice = "start it, correct broker.servers, or set broker.kind = \"embedded\" to do without";
         let reason = if passing { format!("{reason}; gave up after {wait}: {advice}") } else { reason };
-        refused(broker, "connect", reason)
+        refused(broker, "connect to", reason)
     })
 }
 

@@ -123,12 +123,7 @@ async fn store_catalog(config: &Config, dataset: &Dataset) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn send_passes(
-    args: &Args,
-    first: Dataset,
-    producer: &dyn Producer,
-    account: &Account,
-) -> anyhow::Result<()> {
+async fn send_passes(args: &Args, first: Dataset, producer: &dyn Producer, account: &Account) -> anyhow::Result<()> {
     let mut dataset = first;
     loop {
         let before = account.sent.load(Ordering::Relaxed);

@@ -127,7 +127,7 @@ impl Consumer for EmbeddedConsumer {
             .filter(|(name, ..)| **name == self.name)
             .map(|(_, partition, next)| (partition, next))
             .collect();
-        self.with_log("commit offsets", move |sqlite| {
+        self.with_log("commit offsets to", move |sqlite| {
             let transaction = sqlite.transaction()?;
             for (partition, next) in ours {
                 let mut upsert =
@@ -141,7 +141,7 @@ impl Consumer for EmbeddedConsumer {
 
     async fn lag(&mut self) -> Result<Vec<PartitionLag>, ConsumeError> {
         let (topic, name, next) = (self.topic, Arc::clone(&self.name), self.next.clone());
-        self.with_log("ask for the end", move |sqlite| {
+        self.with_log("ask for the end of", move |sqlite| {
             let lag = |partition| -> rusqlite::Result<PartitionLag> {
                 let end = end_offset(sqlite, topic, partition)?;
                 let position = next.get(&name, partition).unwrap_or(0);

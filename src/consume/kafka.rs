@@ -103,7 +103,7 @@ impl KafkaConsumer {
         }
         let (link, next) = (Arc::new(Link::new(broker)), Arc::new(Mutex::new(start.clone())));
         let context = Context { link: Arc::clone(&link), role: Arc::clone(&next) };
-        let failed = |error: KafkaError| kafka_link::failed(broker, "start a consumer", &error);
+        let failed = |error: KafkaError| kafka_link::failed(broker, "start a consumer on", &error);
         let client: Arc<Client> = Arc::new(config.create_with_context(context).map_err(failed)?);
         let topic = Arc::from(broker.topic.as_str());
         let consumer = Self { client, next, link, topic, broker: broker.clone() };
@@ -133,7 +133,7 @@ impl KafkaConsumer {
              one that the store was filled from (deleted and created again?); set another broker.topic and store",
             self.topic
         );
-        kafka_link::refused(&self.broker, "read", reason).into()
+        kafka_link::refused(&self.broker, "read from", reason).into()
     }
 
     /// Lowest offset and end of each partition.
@@ -143,7 +143,7 @@ impl KafkaConsumer {
             partitions.into_iter().map(|partition| client.fetch_watermarks(&topic, partition, ASK_TIMEOUT)).collect()
         });
         let answer: KafkaResult<Vec<_>> = asking.await.expect("asking does not panic");
-        Ok(answer.map_err(|error| kafka_link::failed(&self.broker, "ask for the ends of partitions", &error))?)
+        Ok(answer.map_err(|error| kafka_link::failed(&self.broker, "ask for the ends of partitions of", &error))?)
     }
 
     /// Takes a record over, and moves on past it.
@@ -168,7 +168,7 @@ impl KafkaConsumer {
     fn wait_out(&self, error: &KafkaError) -> Result<(), ConsumeError> {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         if fatal || error.rdkafka_error_code().is_some_and(is_final) {
-            return Err(kafka_link::failed(&self.broker, "read", error).into());
+            return Err(kafka_link::failed(&self.broker, "read from", error).into());
         }
         self.link.has_failed(error);
         Ok(())
@@ -243,7 +243,7 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn commit(&mut self, offsets: &Offsets) -> Result<(), ConsumeError> {
-        let failed = |error| kafka_link::failed(&self.broker, "commit offsets", &error);
+        let failed = |error| kafka_link::failed(&self.broker, "commit offsets to", &error);
         let assigned = self.client.assignment().map_err(failed)?;
         let mut ours = TopicPartitionList::new();
         for (topic, partition, next) in offsets.iter() {
@@ -261,7 +261,8 @@ impl Consumer for KafkaConsumer {
 
     async fn lag(&mut self) -> Result<Vec<PartitionLag>, ConsumeError> {
         let assigned = self.client.assignment();
-        let assigned = assigned.map_err(|error| kafka_link::failed(&self.broker, "ask for the assignment", &error))?;
+        let assigned =
+            assigned.map_err(|error| kafka_link::failed(&self.broker, "ask for the assignment of", &error))?;
         let partitions: Vec<_> = assigned.elements().iter().map(|one| one.partition()).collect();
         let ends = self.watermarks(partitions.clone()).await?;
         let next = locked(&self.next);
@@ -339,12 +340,10 @@ mod tests {
         let events = read(&mut *consumer, 10_000).await;
         assert_eq!(numbers(&events), Vec::from_iter(0..10_000));
         assert_eq!(events[42].key.as_deref(), Some(&b"3"[..]));
-        assert_eq!(consumer.lag().await.unwrap(), [PartitionLag {
-            topic: Arc::from("ratings"),
-            partition: 0,
-            position: 10_000,
-            end: 10_000
-        }]);
+        assert_eq!(
+            consumer.lag().await.unwrap(),
+            [PartitionLag { topic: Arc::from("ratings"), partition: 0, position: 10_000, end: 10_000 }]
+        );
         consumer.commit(&after(&events[..5_000])).await.unwrap();
         consumer.close().await;
 

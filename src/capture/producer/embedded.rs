@@ -51,7 +51,7 @@ impl EmbeddedProducer {
 }
 
 fn stopped(path: &std::path::Path, reason: String) -> ProduceError {
-    ProduceError::Embedded { action: "write", path: path.display().to_string(), reason }
+    ProduceError::Embedded { action: "write to", path: path.display().to_string(), reason }
 }
 
 #[async_trait]

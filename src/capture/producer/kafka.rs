@@ -65,7 +65,7 @@ impl KafkaProducer {
         let config = kafka_link::client_config(broker, &PROPERTIES);
         let tally = Arc::new(Tally::new());
         let context = Context { link: Arc::new(Link::new(broker)), role: Arc::clone(&tally) };
-        let refused = |error: KafkaError| kafka_link::failed(broker, "start a producer", &error);
+        let refused = |error: KafkaError| kafka_link::failed(broker, "start a producer on", &error);
         let message_timeout = message_timeout(&config).map_err(refused)?;
         let client = Arc::new(config.create_with_context(context).map_err(refused)?);
         Ok(Self { client, broker: broker.clone(), queued: AtomicU64::new(0), tally, message_timeout })
@@ -79,7 +79,7 @@ impl KafkaProducer {
         let Err((error, _)) = self.client.send(message) else { return Ok(true) };
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => Ok(false),
-            Some(RDKafkaErrorCode::Fatal) => Err(kafka_link::failed(&self.broker, "produce", &error).into()),
+            Some(RDKafkaErrorCode::Fatal) => Err(kafka_link::failed(&self.broker, "produce to", &error).into()),
             _ => {
                 self.tally.failed(1, || describe(&error));
                 Ok(true)
@@ -110,7 +110,7 @@ impl Producer for KafkaProducer {
         let wait = self.message_timeout.saturating_add(Duration::from_secs(5));
         let late = |_| {
             let reason = format!("records have no delivery report after {}s", wait.as_secs());
-            kafka_link::refused(&self.broker, "produce", reason)
+            kafka_link::refused(&self.broker, "produce to", reason)
         };
         Ok(tokio::time::timeout(wait, settled).await.map_err(late)?)
     }

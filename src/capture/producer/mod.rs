@@ -60,9 +60,9 @@ pub trait Producer: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum ProduceError {
     /// The Kafka client failed.
-    #[error("cannot {action} on kafka at {brokers}: {reason}")]
+    #[error("cannot {action} kafka at {brokers}: {reason}")]
     Kafka {
-        /// What was being done.
+        /// What was being done, up to the name: `read`, `commit offsets to`.
         action: &'static str,
         /// `bootstrap.servers`.
         brokers: String,
@@ -70,9 +70,9 @@ pub enum ProduceError {
         reason: String,
     },
     /// The embedded log failed.
-    #[error("cannot {action} on the embedded log {path}: {reason}")]
+    #[error("cannot {action} the embedded log {path}: {reason}")]
     Embedded {
-        /// What was being done.
+        /// What was being done, up to the name: `read`, `commit offsets to`.
         action: &'static str,
         /// The log's file.
         path: String,
