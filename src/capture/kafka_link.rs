@@ -97,7 +97,7 @@ impl Link {
     }
 
     /// Kafka answered.
-    pub(crate) fn is_back(&self) {
+    pub(crate) fn answered(&self) {
         if self.is_away() && self.away.swap(false, Ordering::Relaxed) {
             tracing::info!(brokers = %self.brokers, "kafka is back");
         }
@@ -130,7 +130,7 @@ impl<T: Send + Sync + 'static> ClientContext for Context<T> {
             // Each outage is told by `Link`, once; a property for the other kind of client is no mistake; and a broker
             // that has just started is asked again for a producer id.
             _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN" | "GETPID") => {
-                tracing::debug!(facility, "librdkafka: {line}")
+                tracing::debug!(facility, "librdkafka: {line}");
             }
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::error!(facility, "librdkafka: {line}");
@@ -227,7 +227,7 @@ async fn find_topic(
         while probe.poll(Duration::from_millis(20)).is_some() {}
         let metadata = metadata.map_err(|error| why_unreachable(probe.client(), &error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let code = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
+        let code = found.and_then(rdkafka::metadata::MetadataTopic::error).map(RDKafkaErrorCode::from);
         match (found, code) {
             (None, _) | (_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
                 Ok(None)

@@ -310,9 +310,9 @@ mod tests {
 
     fn after(events: &[RawEvent]) -> Offsets {
         let mut offsets = Offsets::default();
-        events.iter().for_each(|event| {
-            offsets.set(event.position.topic.clone(), event.position.partition, event.position.offset + 1)
-        });
+        for RawEvent { position, .. } in events {
+            offsets.set(position.topic.clone(), position.partition, position.offset + 1);
+        }
         offsets
     }
 
@@ -326,7 +326,7 @@ mod tests {
 
         let mut consumer = EmbeddedConsumer::open(&config, Offsets::default()).await.unwrap();
         let events = read(&mut consumer, 10_000, 777).await;
-        assert_eq!(numbers(&events), Vec::from_iter(0..10_000));
+        assert_eq!(numbers(&events), (0..10_000).collect::<Vec<_>>());
         let lag = consumer.lag().await.unwrap();
         assert!(lag.len() == 4 && lag.iter().all(|one| one.position == one.end && one.end > 0), "{lag:?}");
         consumer.commit(&after(&events)).await.unwrap();
@@ -338,7 +338,7 @@ mod tests {
         produce(&*producer::open(&other).await.unwrap(), 0..5_000).await;
         let mut consumer = EmbeddedConsumer::open(&config, after(&events[..2_500])).await.unwrap();
         produce(&*producer, 10_000..10_100).await;
-        assert_eq!(numbers(&read(&mut consumer, 7_600, 5_000).await), Vec::from_iter(2_500..10_100));
+        assert_eq!(numbers(&read(&mut consumer, 7_600, 5_000).await), (2_500..10_100).collect::<Vec<_>>());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -359,7 +359,7 @@ mod tests {
             }
         }
         writing.await.unwrap();
-        assert_eq!(numbers(&events), Vec::from_iter(0..1_000));
+        assert_eq!(numbers(&events), (0..1_000).collect::<Vec<_>>());
     }
 
     #[tokio::test(flavor = "multi_thread")]

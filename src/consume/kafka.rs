@@ -12,7 +12,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::topic_partition_list::Offset;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::{ConsumeError, Consumer, Offsets, PartitionLag, Position, RawEvent};
@@ -183,7 +183,7 @@ impl KafkaConsumer {
                 let asking =
                     tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
                 if asking.await.unwrap_or(false) {
-                    self.link.is_back();
+                    self.link.answered();
                 }
             }
         }
@@ -226,7 +226,7 @@ impl Consumer for KafkaConsumer {
             first = self.first() => first?,
             never = self.look_whether_back() => match never {},
         };
-        self.link.is_back();
+        self.link.answered();
         let mut events = Vec::with_capacity(max.min(1024));
         events.push(first);
         // Nothing below waits, so nothing that is taken from the client can be lost to a dropped future.
@@ -263,7 +263,7 @@ impl Consumer for KafkaConsumer {
         let assigned = self.client.assignment();
         let assigned =
             assigned.map_err(|error| kafka_link::failed(&self.broker, "ask for the assignment of", &error))?;
-        let partitions: Vec<_> = assigned.elements().iter().map(|one| one.partition()).collect();
+        let partitions: Vec<_> = assigned.elements().iter().map(TopicPartitionListElem::partition).collect();
         let ends = self.watermarks(partitions.clone()).await?;
         let next = locked(&self.next);
         let lag = |(partition, (low, end))| {
@@ -338,7 +338,7 @@ mod tests {
         produce(&*producer::open(&config).await.unwrap(), 0..10_000).await;
         let mut consumer = super::super::open(&config, Offsets::default()).await.unwrap();
         let events = read(&mut *consumer, 10_000).await;
-        assert_eq!(numbers(&events), Vec::from_iter(0..10_000));
+        assert_eq!(numbers(&events), (0..10_000).collect::<Vec<_>>());
         assert_eq!(events[42].key.as_deref(), Some(&b"3"[..]));
         assert_eq!(
             consumer.lag().await.unwrap(),
@@ -348,7 +348,7 @@ mod tests {
         consumer.close().await;
 
         let mut consumer = super::super::open(&config, after(&events[..2_500])).await.unwrap();
-        assert_eq!(numbers(&read(&mut *consumer, 7_500).await), Vec::from_iter(2_500..10_000));
+        assert_eq!(numbers(&read(&mut *consumer, 7_500).await), (2_500..10_000).collect::<Vec<_>>());
         consumer.close().await;
 
         // What was committed before the close has arrived.
@@ -372,7 +372,7 @@ mod tests {
         produce(&*producer, 2_000..3_000).await;
         let mut all = numbers(&[events, read(&mut *second, 1_000).await].concat());
         all.sort_unstable();
-        assert_eq!(all, Vec::from_iter(0..3_000));
+        assert_eq!(all, (0..3_000).collect::<Vec<_>>());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -381,7 +381,7 @@ mod tests {
         let producer = producer::open(&config).await.unwrap();
         produce(&*producer, 0..100).await;
         let mut consumer = super::super::open(&config, Offsets::default()).await.unwrap();
-        assert_eq!(numbers(&read(&mut *consumer, 100).await), Vec::from_iter(0..100));
+        assert_eq!(numbers(&read(&mut *consumer, 100).await), (0..100).collect::<Vec<_>>());
 
         cluster.broker_down(1).unwrap();
         for number in 100..200 {
@@ -390,7 +390,7 @@ mod tests {
         let waiting = tokio::time::timeout(Duration::from_secs(3), consumer.poll(10)).await;
         assert!(waiting.is_err(), "{waiting:?}");
         cluster.broker_up(1).unwrap();
-        assert_eq!(numbers(&read(&mut *consumer, 100).await), Vec::from_iter(100..200));
+        assert_eq!(numbers(&read(&mut *consumer, 100).await), (100..200).collect::<Vec<_>>());
         let counts = producer.flush().await.unwrap();
         assert_eq!((counts.delivered, counts.failed), (200, 0), "{counts:?}");
     }

@@ -141,7 +141,9 @@ mod tests {
 
     fn delta(positions: &[Position]) -> OffsetsDelta {
         let mut delta = OffsetsDelta::default();
-        positions.iter().for_each(|position| delta.cover(position, None));
+        for position in positions {
+            delta.cover(position, None);
+        }
         delta
     }
 

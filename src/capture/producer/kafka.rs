@@ -47,7 +47,7 @@ impl ProducerContext for Context<Arc<Tally>> {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
             Ok(_) => {
-                self.link.is_back();
+                self.link.answered();
                 self.role.delivered(1);
             }
             Err((error, _)) => self.role.failed(1, || describe(error)),
