@@ -7,6 +7,7 @@ mod config;
 mod data;
 mod demo;
 pub mod out;
+mod replay;
 mod run;
 mod snapshots;
 
@@ -62,6 +63,7 @@ pub struct Cli {
 enum Command {
     Demo(demo::Args),
     Run(run::Args),
+    Replay(replay::Args),
     Data(data::Args),
     Snapshots(snapshots::Args),
     Config(config::Args),
@@ -71,6 +73,7 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
     match command {
         Command::Demo(args) => demo::run(args, &loaded?.config).await,
         Command::Run(args) => run::run(&args, &loaded?.config).await,
+        Command::Replay(args) => replay::run(args, &loaded?.config).await,
         Command::Data(args) => data::run(args, &loaded?.config).await,
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
