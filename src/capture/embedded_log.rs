@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
+use crate::capture::LogError;
 use crate::config::Config;
 
 /// Stamped into the file (`PRAGMA application_id`): "FRLG".
@@ -32,14 +33,6 @@ const SCHEMA: &str = "
         PRIMARY KEY (consumer_group, topic, partition)
     ) STRICT, WITHOUT ROWID;";
 
-/// Why the embedded log cannot be used; becomes the stage's own error.
-#[derive(Debug)]
-pub(crate) struct LogFileError {
-    pub(crate) action: &'static str,
-    pub(crate) path: String,
-    pub(crate) reason: String,
-}
-
 /// One connection to the log.
 #[derive(Debug)]
 pub(crate) struct LogFile {
@@ -61,8 +54,8 @@ pub(crate) fn path(config: &Config) -> PathBuf {
 
 impl LogFile {
     /// Opens the log, creating folder, file and tables where they are missing.
-    pub(crate) fn open(path: &Path) -> Result<Self, LogFileError> {
-        let open = |reason: String| LogFileError { action: "open", path: path.display().to_string(), reason };
+    pub(crate) fn open(path: &Path) -> Result<Self, LogError> {
+        let open = |reason: String| LogError::Embedded { action: "open", path: path.display().to_string(), reason };
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| open(error.to_string()))?;
         }
@@ -105,7 +98,7 @@ impl LogFile {
     }
 
     /// The topic, created with `partitions` where it is missing; an existing one keeps its own number of partitions.
-    pub(crate) fn ensure_topic(&self, name: &str, partitions: i32) -> Result<Topic, LogFileError> {
+    pub(crate) fn ensure_topic(&self, name: &str, partitions: i32) -> Result<Topic, LogError> {
         let created = self
             .sqlite
             .execute(
@@ -118,13 +111,13 @@ impl LogFile {
     }
 
     /// The error for a failure of SQLite.
-    pub(crate) fn failed(&self, action: &'static str, error: &rusqlite::Error) -> LogFileError {
+    pub(crate) fn failed(&self, action: &'static str, error: &rusqlite::Error) -> LogError {
         self.error(action, explain(error))
     }
 
     /// The error for something that the log does not allow.
-    pub(crate) fn error(&self, action: &'static str, reason: String) -> LogFileError {
-        LogFileError { action, path: self.path.display().to_string(), reason }
+    pub(crate) fn error(&self, action: &'static str, reason: String) -> LogError {
+        LogError::Embedded { action, path: self.path.display().to_string(), reason }
     }
 
     /// Whether the file is still in its place.
@@ -189,8 +182,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.db");
         std::fs::write(&path, "user,item,rating\n".repeat(100)).unwrap();
-        let error = LogFile::open(&path).unwrap_err();
-        assert!(error.path.ends_with("log.db") && error.reason.contains("not an SQLite file"), "{error:?}");
+        let error = LogFile::open(&path).unwrap_err().to_string();
+        assert!(error.contains("log.db: ") && error.contains("not an SQLite file"), "{error}");
     }
 
     #[test]
@@ -198,11 +191,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let other = dir.path().join("other.db");
         Connection::open(&other).unwrap().execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap();
-        assert!(LogFile::open(&other).unwrap_err().reason.contains("another program"));
+        assert!(LogFile::open(&other).unwrap_err().to_string().contains("another program"));
 
         let newer = dir.path().join("newer.db");
         LogFile::open(&newer).unwrap().sqlite.pragma_update(None, "user_version", 2).unwrap();
-        assert!(LogFile::open(&newer).unwrap_err().reason.contains("schema version 2"));
+        assert!(LogFile::open(&newer).unwrap_err().to_string().contains("schema version 2"));
     }
 
     #[test]

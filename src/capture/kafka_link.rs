@@ -16,18 +16,11 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::capture::LogError;
 use crate::config::BrokerConfig;
 
 /// Longest wait for one answer of a broker.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Why Kafka cannot be used; becomes the stage's own error.
-#[derive(Debug)]
-pub(crate) struct LinkError {
-    pub(crate) action: &'static str,
-    pub(crate) brokers: String,
-    pub(crate) reason: String,
-}
 
 /// Properties for a client: what every client needs, then `ours`, then the operator's.
 pub(crate) fn client_config(broker: &BrokerConfig, ours: &[(&str, &str)]) -> ClientConfig {
@@ -49,13 +42,13 @@ pub(crate) fn brokers(broker: &BrokerConfig) -> &str {
 }
 
 /// The error for a failure of the client.
-pub(crate) fn failed(broker: &BrokerConfig, action: &'static str, error: &KafkaError) -> LinkError {
+pub(crate) fn failed(broker: &BrokerConfig, action: &'static str, error: &KafkaError) -> LogError {
     refused(broker, action, reason(error))
 }
 
 /// The error for something that cannot go on.
-pub(crate) fn refused(broker: &BrokerConfig, action: &'static str, reason: String) -> LinkError {
-    LinkError { action, brokers: brokers(broker).to_owned(), reason }
+pub(crate) fn refused(broker: &BrokerConfig, action: &'static str, reason: String) -> LogError {
+    LogError::Kafka { action, brokers: brokers(broker).to_owned(), reason }
 }
 
 /// What the client said, naming the property if it is about one, and never a secret.
@@ -162,7 +155,7 @@ struct Attempt {
 }
 
 /// Waits until Kafka answers and has the topic, which is created where it is missing. Returns its number of partitions.
-pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LinkError> {
+pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LogError> {
     let link = Arc::new(Link { away: AtomicBool::new(true), ..Link::new(broker) });
     let config = client_config(broker, &[]);
     let context = Context { link: Arc::clone(&link), role: () };

@@ -3,8 +3,9 @@
 //! Apart from the `replay` command, because the demo replays too.
 
 use super::pace::{PaceError, Pacer};
-use super::producer::{Deliveries, ProduceError, Producer, Record};
+use super::producer::{Deliveries, Producer, Record};
 use super::{Interaction, Pace};
+use crate::capture::LogError;
 
 /// Rows between two looks whether anything else has to run.
 const YIELD_EVERY: u64 = 128;
@@ -20,7 +21,7 @@ pub enum ReplayError<E> {
     Pace(#[from] PaceError),
     /// The log takes no records.
     #[error(transparent)]
-    Produce(#[from] ProduceError),
+    Produce(#[from] LogError),
 }
 
 /// Sends every row, keyed by its user, then waits for all delivery reports and returns their counts: those of the

@@ -20,7 +20,7 @@ const CHECK_EXAMPLE: &str = "\
 Example:
   freshet --config prod.toml config check && freshet --config prod.toml run";
 
-/// Show and check the settings.
+/// Shows and checks the settings.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

@@ -27,17 +27,17 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum DataCommand {
-    /// Download a public data set, with its checksums checked.
+    /// Downloads a public data set, with its checksums checked.
     #[command(after_help = "Example:\n  freshet data fetch ml-100k")]
     Fetch(FetchArgs),
-    /// List the data sets that are known by name, and where they are.
+    /// Lists the data sets that are known by name, and where they are.
     #[command(after_help = "Example:\n  freshet data list --json")]
     List {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Write a data set's rows as CSV or NDJSON.
+    /// Writes a data set's rows as CSV or NDJSON.
     #[command(after_help = "Examples:\n  freshet data convert ml-100k --to csv --out ratings.csv\n  \
                             freshet data convert ratings.csv --to ndjson | head -3")]
     Convert(ConvertArgs),

@@ -10,9 +10,8 @@ use comfy_table::{Attribute, Cell, LineStyle, Table, presets};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use owo_colors::OwoColorize;
 
-use crate::capture::producer::ProduceError;
+use crate::capture::LogError;
 use crate::config::ConfigError;
-use crate::consume::ConsumeError;
 use crate::shutdown::{INTERRUPTED, Interrupted, StopDeadline};
 use crate::store::StoreError;
 use crate::telemetry;
@@ -60,7 +59,7 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(2);
     }
     let unavailable = matches!(cause.downcast_ref(), Some(StoreError::Unavailable { .. }));
-    if unavailable || cause.is::<ConsumeError>() || cause.is::<ProduceError>() {
+    if unavailable || cause.is::<LogError>() {
         return Some(3);
     }
     if cause.is::<StopDeadline>() {
@@ -133,20 +132,16 @@ mod tests {
 
     #[test]
     fn each_kind_of_error_has_its_exit_code_wherever_it_is_in_the_chain() {
-        let embedded = |reason: &str| ("freshet-data/log.db".to_owned(), reason.to_owned());
-        let (path, reason) = embedded("no space");
-        let consume = ConsumeError::Embedded { action: "read", path, reason };
-        let (path, reason) = embedded("no space");
-        let produce = ProduceError::Embedded { action: "write", path, reason };
+        let (path, reason) = ("freshet-data/log.db".to_owned(), "no space".to_owned());
+        let log = LogError::Embedded { action: "read", path, reason };
         let config = ConfigError::from(Problem::NoValue { count: 1 });
         let deadline = StopDeadline { deadline: Duration::from_secs(20), doing: "drain" };
         let interrupted = Interrupted { done: "5 of 9 events sent".to_owned() };
-        let cases: [(anyhow::Error, u8); 9] = [
+        let cases: [(anyhow::Error, u8); 8] = [
             (anyhow!("anything else"), 1),
             (store(false).into(), 1),
             (config.into(), 2),
-            (consume.into(), 3),
-            (produce.into(), 3),
+            (log.into(), 3),
             (store(true).into(), 3),
             (deadline.into(), 4),
             (interrupted.into(), 130),

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use tokio::sync::mpsc;
 
-use super::{ConsumeError, Consumer, Offsets, PartitionLag, Position, RawEvent};
-use crate::capture::embedded_log::{self, LogFile, LogFileError, Topic, end_offset, find_topic};
+use super::{Consumer, Offsets, PartitionLag, Position, RawEvent};
+use crate::capture::LogError;
+use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, find_topic};
 use crate::config::Config;
 
 /// Records, and bytes, at which a read ends.
@@ -22,14 +23,14 @@ const READ_BYTES: usize = 4 << 20;
 /// Reads that may wait to be polled.
 const QUEUE: usize = 2;
 
-type Read = Result<Vec<RawEvent>, LogFileError>;
+type Read = Result<Vec<RawEvent>, LogError>;
 
 /// Reads every partition of one topic, in the order of the log.
 pub(super) struct EmbeddedConsumer {
     reads: mpsc::Receiver<Read>,
     ready: VecDeque<RawEvent>,
     /// What ended the reading; told once everything read before it is handed out.
-    failed: Option<LogFileError>,
+    failed: Option<LogError>,
     /// Next offset to be handed out, for every partition.
     next: Offsets,
     /// For what is not reading: commits and lag.
@@ -41,9 +42,9 @@ pub(super) struct EmbeddedConsumer {
 }
 
 impl EmbeddedConsumer {
-    pub(super) async fn open(config: &Config, start: Offsets) -> Result<Self, ConsumeError> {
+    pub(super) async fn open(config: &Config, start: Offsets) -> Result<Self, LogError> {
         let (path, broker) = (embedded_log::path(config), config.broker.clone());
-        let opening = tokio::task::spawn_blocking(move || -> Result<Self, LogFileError> {
+        let opening = tokio::task::spawn_blocking(move || -> Result<Self, LogError> {
             let name: Arc<str> = Arc::from(broker.topic);
             let log = LogFile::open(&path)?;
             let topic = log.ensure_topic(&name, broker.partitions)?;
@@ -70,7 +71,7 @@ impl EmbeddedConsumer {
                 reader,
             })
         });
-        Ok(opening.await.expect("opening does not panic")?)
+        opening.await.expect("opening does not panic")
     }
 
     /// Runs `work` on the second connection, off the runtime.
@@ -78,25 +79,25 @@ impl EmbeddedConsumer {
         &self,
         action: &'static str,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, ConsumeError> {
+    ) -> Result<T, LogError> {
         let log = Arc::clone(&self.log);
         let working = tokio::task::spawn_blocking(move || {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut log.sqlite).map_err(|error| log.failed(action, &error))
         });
-        Ok(working.await.expect("the work does not panic")?)
+        working.await.expect("the work does not panic")
     }
 }
 
 #[async_trait]
 impl Consumer for EmbeddedConsumer {
-    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, ConsumeError> {
+    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, LogError> {
         if self.ready.is_empty() {
             if let Some(error) = self.failed.take() {
-                return Err(error.into());
+                return Err(error);
             }
             let read = self.reads.recv().await;
-            let ended = || ConsumeError::Embedded {
+            let ended = || LogError::Embedded {
                 action: "read",
                 path: self.name.to_string(),
                 reason: "its reading thread has ended; restart".to_owned(),
@@ -120,7 +121,7 @@ impl Consumer for EmbeddedConsumer {
         Ok(events)
     }
 
-    async fn commit(&mut self, offsets: &Offsets) -> Result<(), ConsumeError> {
+    async fn commit(&mut self, offsets: &Offsets) -> Result<(), LogError> {
         let (topic, group) = (self.topic, self.group.clone());
         let ours: Vec<_> = offsets
             .iter()
@@ -139,7 +140,7 @@ impl Consumer for EmbeddedConsumer {
         .await
     }
 
-    async fn lag(&mut self) -> Result<Vec<PartitionLag>, ConsumeError> {
+    async fn lag(&mut self) -> Result<Vec<PartitionLag>, LogError> {
         let (topic, name, next) = (self.topic, Arc::clone(&self.name), self.next.clone());
         self.with_log("ask for the end of", move |sqlite| {
             let lag = |partition| -> rusqlite::Result<PartitionLag> {
@@ -173,7 +174,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(log: LogFile, topic: Topic, name: Arc<str>, start: &Offsets) -> Result<Self, LogFileError> {
+    fn open(log: LogFile, topic: Topic, name: Arc<str>, start: &Offsets) -> Result<Self, LogError> {
         let mut reader = Self { log, topic, name, next: BTreeMap::new(), seq: i64::MAX };
         for partition in 0..topic.partitions {
             let next = start.get(&reader.name, partition).unwrap_or(0);
@@ -184,7 +185,7 @@ impl Reader {
         Ok(reader)
     }
 
-    fn check_within(&self, partition: i32, next: i64) -> Result<(), LogFileError> {
+    fn check_within(&self, partition: i32, next: i64) -> Result<(), LogError> {
         let end = end_offset(&self.log.sqlite, self.topic, partition);
         let end = end.map_err(|error| self.log.failed("read", &error))?;
         if next <= end {

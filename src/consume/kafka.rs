@@ -15,7 +15,8 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::{ConsumeError, Consumer, Offsets, PartitionLag, Position, RawEvent};
+use super::{Consumer, Offsets, PartitionLag, Position, RawEvent};
+use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
 use crate::config::BrokerConfig;
 
@@ -69,7 +70,8 @@ impl ConsumerContext for Context<Next> {
         };
         let names: Vec<_> = partitions.elements().iter().map(|one| (one.partition(), one.offset())).collect();
         match done {
-            Ok(()) => tracing::info!(partitions = ?names, assigned, "the group shared the partitions out"),
+            Ok(()) if assigned => tracing::info!(partitions_from = ?names, "the group assigned partitions"),
+            Ok(()) => tracing::info!(partitions = names.len(), "the group took partitions back"),
             Err(error) => tracing::error!(partitions = ?names, assigned, %error, "the group's partitions are refused"),
         }
     }
@@ -95,7 +97,7 @@ impl Context<Next> {
 }
 
 impl KafkaConsumer {
-    pub(super) async fn open(broker: &BrokerConfig, start: Offsets) -> Result<Self, ConsumeError> {
+    pub(super) async fn open(broker: &BrokerConfig, start: Offsets) -> Result<Self, LogError> {
         kafka_link::connect(broker).await?;
         let mut config = kafka_link::client_config(broker, &PROPERTIES);
         if config.get("group.id").is_none() {
@@ -113,7 +115,7 @@ impl KafkaConsumer {
     }
 
     /// Whether the topic still has what `start` goes on from.
-    async fn check_within(&self, start: &Offsets) -> Result<(), ConsumeError> {
+    async fn check_within(&self, start: &Offsets) -> Result<(), LogError> {
         let ours: Vec<_> = start.iter().filter(|(topic, ..)| **topic == self.topic).collect();
         let ends = self.watermarks(ours.iter().map(|&(_, partition, _)| partition).collect()).await?;
         for ((topic, partition, next), (low, high)) in ours.into_iter().zip(ends) {
@@ -127,27 +129,27 @@ impl KafkaConsumer {
         Ok(())
     }
 
-    fn not_the_log(&self, partition: i32, next: i64, found: i64) -> ConsumeError {
+    fn not_the_log(&self, partition: i32, next: i64, found: i64) -> LogError {
         let reason = format!(
             "{} [{partition}] goes on at offset {found}, but the store has learned up to {next}: the topic is not the \
              one that the store was filled from (deleted and created again?); set another broker.topic and store",
             self.topic
         );
-        kafka_link::refused(&self.broker, "read from", reason).into()
+        kafka_link::refused(&self.broker, "read from", reason)
     }
 
     /// Lowest offset and end of each partition.
-    async fn watermarks(&self, partitions: Vec<i32>) -> Result<Vec<(i64, i64)>, ConsumeError> {
+    async fn watermarks(&self, partitions: Vec<i32>) -> Result<Vec<(i64, i64)>, LogError> {
         let (client, topic) = (Arc::clone(&self.client), Arc::clone(&self.topic));
         let asking = tokio::task::spawn_blocking(move || {
             partitions.into_iter().map(|partition| client.fetch_watermarks(&topic, partition, ASK_TIMEOUT)).collect()
         });
         let answer: KafkaResult<Vec<_>> = asking.await.expect("asking does not panic");
-        Ok(answer.map_err(|error| kafka_link::failed(&self.broker, "ask for the ends of partitions of", &error))?)
+        answer.map_err(|error| kafka_link::failed(&self.broker, "ask for the ends of partitions of", &error))
     }
 
     /// Takes a record over, and moves on past it.
-    fn hand_out(&self, message: &BorrowedMessage<'_>) -> Result<RawEvent, ConsumeError> {
+    fn hand_out(&self, message: &BorrowedMessage<'_>) -> Result<RawEvent, LogError> {
         let (partition, offset) = (message.partition(), message.offset());
         let mut next = locked(&self.next);
         if let Some(next) = next.get(&self.topic, partition)
@@ -165,10 +167,10 @@ impl KafkaConsumer {
     }
 
     /// Waits a failure out that may pass, and makes an error of any other.
-    fn wait_out(&self, error: &KafkaError) -> Result<(), ConsumeError> {
+    fn wait_out(&self, error: &KafkaError) -> Result<(), LogError> {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         if fatal || error.rdkafka_error_code().is_some_and(is_final) {
-            return Err(kafka_link::failed(&self.broker, "read from", error).into());
+            return Err(kafka_link::failed(&self.broker, "read from", error));
         }
         self.link.has_failed(error);
         Ok(())
@@ -190,7 +192,7 @@ impl KafkaConsumer {
     }
 
     /// The next record, however long Kafka is away.
-    async fn first(&self) -> Result<RawEvent, ConsumeError> {
+    async fn first(&self) -> Result<RawEvent, LogError> {
         let mut stream = self.client.stream();
         loop {
             match stream.next().await.expect("a stream of kafka never ends") {
@@ -221,7 +223,7 @@ fn is_final(code: RDKafkaErrorCode) -> bool {
 
 #[async_trait]
 impl Consumer for KafkaConsumer {
-    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, ConsumeError> {
+    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, LogError> {
         let first = tokio::select! {
             first = self.first() => first?,
             never = self.look_whether_back() => match never {},
@@ -242,7 +244,7 @@ impl Consumer for KafkaConsumer {
         Ok(events)
     }
 
-    async fn commit(&mut self, offsets: &Offsets) -> Result<(), ConsumeError> {
+    async fn commit(&mut self, offsets: &Offsets) -> Result<(), LogError> {
         let failed = |error| kafka_link::failed(&self.broker, "commit offsets to", &error);
         let assigned = self.client.assignment().map_err(failed)?;
         let mut ours = TopicPartitionList::new();
@@ -259,7 +261,7 @@ impl Consumer for KafkaConsumer {
         Ok(())
     }
 
-    async fn lag(&mut self) -> Result<Vec<PartitionLag>, ConsumeError> {
+    async fn lag(&mut self) -> Result<Vec<PartitionLag>, LogError> {
         let assigned = self.client.assignment();
         let assigned =
             assigned.map_err(|error| kafka_link::failed(&self.broker, "ask for the assignment of", &error))?;

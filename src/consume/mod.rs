@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::capture::embedded_log::LogFileError;
-use crate::capture::kafka_link::LinkError;
+use crate::capture::LogError;
 use crate::config::{BrokerKind, Config};
 
 pub use offsets::{OffsetError, Offsets, OffsetsDelta};
@@ -62,59 +61,22 @@ pub trait Consumer: Send {
     ///
     /// # Errors
     /// On failures that waiting cannot mend; passing ones (a broker that is away) are waited out and logged.
-    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, ConsumeError>;
+    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, LogError>;
 
     /// Tells the log that everything before `offsets` is durable. Serves lag tools; the store's offsets are the truth.
     ///
     /// # Errors
     /// If the log refuses for good.
-    async fn commit(&mut self, offsets: &Offsets) -> Result<(), ConsumeError>;
+    async fn commit(&mut self, offsets: &Offsets) -> Result<(), LogError>;
 
     /// Lag of each assigned partition.
     ///
     /// # Errors
     /// If the log cannot be asked.
-    async fn lag(&mut self) -> Result<Vec<PartitionLag>, ConsumeError>;
+    async fn lag(&mut self) -> Result<Vec<PartitionLag>, LogError>;
 
     /// Leaves the group, so that its partitions pass on at once.
     async fn close(self: Box<Self>);
-}
-
-/// Why the log cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsumeError {
-    /// The Kafka client failed.
-    #[error("cannot {action} kafka at {brokers}: {reason}")]
-    Kafka {
-        /// What was being done, up to the name: `read`, `commit offsets to`.
-        action: &'static str,
-        /// `bootstrap.servers`.
-        brokers: String,
-        /// What the client said.
-        reason: String,
-    },
-    /// The embedded log failed.
-    #[error("cannot {action} the embedded log {path}: {reason}")]
-    Embedded {
-        /// What was being done, up to the name: `read`, `commit offsets to`.
-        action: &'static str,
-        /// The log's file.
-        path: String,
-        /// What SQLite or the file system said.
-        reason: String,
-    },
-}
-
-impl From<LinkError> for ConsumeError {
-    fn from(error: LinkError) -> Self {
-        Self::Kafka { action: error.action, brokers: error.brokers, reason: error.reason }
-    }
-}
-
-impl From<LogFileError> for ConsumeError {
-    fn from(error: LogFileError) -> Self {
-        Self::Embedded { action: error.action, path: error.path, reason: error.reason }
-    }
 }
 
 /// Opens the configured log for reading `broker.topic`, which is created where it is missing. Each partition is read
@@ -123,7 +85,7 @@ impl From<LogFileError> for ConsumeError {
 /// # Errors
 /// If Kafka cannot be reached for `broker.connect_timeout`, a property is refused, the embedded log cannot be used, or
 /// `start` lies beyond the log's end, so that this cannot be the log that was read before.
-pub async fn open(config: &Config, start: Offsets) -> Result<Box<dyn Consumer>, ConsumeError> {
+pub async fn open(config: &Config, start: Offsets) -> Result<Box<dyn Consumer>, LogError> {
     Ok(match config.broker.kind {
         BrokerKind::Embedded => Box::new(embedded::EmbeddedConsumer::open(config, start).await?),
         BrokerKind::Kafka => Box::new(kafka::KafkaConsumer::open(&config.broker, start).await?),

@@ -33,17 +33,16 @@ fn field_problem(fields: &serde_json::Map<String, Value>) -> Option<(Reason, Str
         return Some((Reason::MissingField, format!("{name} is missing; user and item are required")));
     }
     let integer = |value: &Value| value.is_i64() || value.is_u64();
-    let checks: [(&str, &str, &dyn Fn(&Value) -> bool); 6] = [
-        ("user", "a string or an integer", &|value| value.is_string() || integer(value)),
-        ("item", "a string or an integer", &|value| value.is_string() || integer(value)),
-        ("rating", "a number", &Value::is_number),
-        ("count", "a number", &Value::is_number),
-        ("ts", "an integer, in milliseconds since the epoch,", &Value::is_i64),
-        ("id", "a string", &Value::is_string),
-    ];
-    checks.into_iter().find_map(|(name, allowed, is_allowed)| {
-        let value = present(name).filter(|value| !is_allowed(value))?;
-        Some((Reason::InvalidField, format!("{name} is {}; {allowed} is allowed", shortened(value))))
+    ["user", "item", "rating", "count", "ts", "id"].into_iter().find_map(|name| {
+        let value = present(name)?;
+        let (is_allowed, allowed) = match name {
+            "user" | "item" => (value.is_string() || integer(value), "a string or an integer"),
+            "rating" | "count" => (value.is_number(), "a number"),
+            "ts" => (value.is_i64(), "an integer, in milliseconds since the epoch,"),
+            _ => (value.is_string(), "a string"),
+        };
+        let problem = || (Reason::InvalidField, format!("{name} is {}; {allowed} is allowed", shortened(value)));
+        (!is_allowed).then(problem)
     })
 }
 

@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::capture::LogError;
 use crate::config::Config;
-use crate::consume::{self, ConsumeError, OffsetError};
+use crate::consume::{self, OffsetError};
 use crate::gather::Gatherer;
 use crate::learn::LearnError;
 use crate::learn::params::{MfParams, MfValidParams, ParamError};
@@ -51,7 +52,7 @@ pub enum EngineError {
     Params(#[from] ParamError),
     /// The log cannot be read.
     #[error("{0}")]
-    Consume(#[from] ConsumeError),
+    Log(#[from] LogError),
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -145,10 +146,10 @@ impl Engine {
         let (durable, committable) = watch_channel::channel(progress.clone());
         let guard = || halt.clone().drop_guard();
 
-        let gatherer = Gatherer::new(&self.config.gather, progress.clone());
+        let gathering = Gatherer::new(&self.config.gather, progress.clone());
         let intake = intake::Intake {
             consumer,
-            gatherer,
+            gatherer: gathering,
             decode: self.config.decode.clone(),
             batches,
             committable,

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Config;
 use crate::consume::RawEvent;
 use crate::decode::Reason;
 
@@ -19,16 +18,16 @@ fn event(partition: i32, offset: i64) -> Event {
     }
 }
 
-fn reject(partition: i32, offset: i64) -> Box<Reject> {
+fn reject(partition: i32, offset: i64) -> Reject {
     let position = Position { topic: "t".into(), partition, offset };
     let raw = RawEvent { position, timestamp_ms: 0, key: None, payload: vec![b'x'] };
-    Box::new(Reject { raw, reason: Reason::InvalidJson, detail: String::new() })
+    Reject { raw, reason: Reason::InvalidJson, detail: String::new() }
 }
 
 fn config(mode: GatherMode, size: usize, length_ms: u64, slide_ms: u64) -> GatherConfig {
     let length = Duration::from_millis(length_ms);
     let slide = Duration::from_millis(slide_ms);
-    GatherConfig { mode, size, linger: slide, length, slide, ..Config::default().gather }
+    GatherConfig { mode, size, linger: slide, length, slide }
 }
 
 /// One arrival: how long after the one before, in milliseconds; which partition; whether it decodes.
@@ -47,7 +46,7 @@ fn run(config: &GatherConfig, arrivals: &[Arrival]) -> Vec<(Duration, MicroBatch
         now = arrival;
         let offset = offsets[partition as usize];
         offsets[partition as usize] += 1;
-        let decoded = if decodes { Ok(event(partition, offset)) } else { Err(reject(partition, offset)) };
+        let decoded = if decodes { Ok(event(partition, offset)) } else { Err(Box::new(reject(partition, offset))) };
         batches.extend(gatherer.push(now, decoded).map(|batch| (now - start, batch)));
     }
     batches.extend(gatherer.flush(now).map(|batch| (now - start, batch)));
@@ -103,10 +102,10 @@ proptest! {
         for (at, (closed, batch)) in batches.iter().enumerate() {
             let inside: Vec<Event> = batches[..at]
                 .iter()
-                .filter(|(earlier, _)| !batch.events.is_empty() && *closed - *earlier < config.length)
+                .filter(|(earlier, _)| !batch.events.is_empty() && *closed < *earlier + config.length)
                 .flat_map(|(_, earlier)| earlier.events.clone())
                 .collect();
-            prop_assert_eq!(batch.rehearse_from.map(|from| batch.first_seq - from).unwrap_or(0), inside.len() as u64);
+            prop_assert_eq!(batch.rehearse_from.map_or(0, |from| batch.first_seq - from), inside.len() as u64);
             prop_assert_eq!(&batch.rehearsal, &inside);
         }
     }
@@ -124,7 +123,7 @@ proptest! {
         };
         let mut first = 0;
         for (closed, batch) in batches {
-            prop_assert!(closed - arrived[first] <= longest);
+            prop_assert!(closed <= arrived[first] + longest);
             first += batch.events.len() + batch.rejects.len();
             prop_assert!(config.mode != GatherMode::Count || batch.events.len() + batch.rejects.len() <= config.size);
         }

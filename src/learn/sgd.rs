@@ -21,8 +21,15 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
             sums[lane] += x[lane] * y[lane];
         }
     }
-    let [a, b, c, d, e, f, g, h] = sums;
-    (((a + e) + (b + f)) + ((c + g) + (d + h))) + rest
+    // In halves, as a vector register is added up.
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0] + rest
 }
 
 /// Moves two rows of shape `(n_factors,)` against the gradient of half the squared error plus half the regularized

@@ -89,14 +89,14 @@ fn an_unknown_user_gets_the_most_popular_items() {
 
 #[test]
 fn a_reader_keeps_its_moment_while_the_engine_goes_on() {
-    let published = Published::default();
-    let (mut learner, mut publisher) = (learner(), Publisher::new(Arc::clone(&published), View::default()));
+    let readers = Published::default();
+    let (mut learner, mut publisher) = (learner(), Publisher::new(Arc::clone(&readers), View::default()));
     learn(&mut learner, &mut publisher, &batch(1, &[(1, 1, 5.0), (2, 2, 4.0)]));
-    let held = published.load_full();
+    let held = readers.load_full();
     let before = held.recommend("u1", 5);
     learn(&mut learner, &mut publisher, &batch(3, &[(1, 2, 1.0), (2, 3, 5.0)]));
     assert_eq!(held.recommend("u1", 5), before);
-    assert_eq!((held.version().seq, published.load().version().seq), (2, 4));
-    let after = published.load().recommend("u1", 5);
+    assert_eq!((held.version().seq, readers.load().version().seq), (2, 4));
+    let after = readers.load().recommend("u1", 5);
     assert_ne!(after, before, "item 2 is seen now, and item 3 is new");
 }

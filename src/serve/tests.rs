@@ -19,9 +19,9 @@ use crate::publish::{Publisher, Version, View};
 
 fn state() -> AppState {
     let config = Config::default();
-    let published = Published::default();
+    let readers = Published::default();
     let mut learner = Learner::new(MfParams::new(&config.learn, &config.decode).check().unwrap());
-    let mut publisher = Publisher::new(Arc::clone(&published), View::default());
+    let mut publisher = Publisher::new(Arc::clone(&readers), View::default());
     let event = |(user, item): (&str, &str)| Event {
         position: Position { topic: "t".into(), partition: 0, offset: 0 },
         user: user.into(),
@@ -38,7 +38,7 @@ fn state() -> AppState {
     let status = Status::new([("learner".to_owned(), json!("biased-mf"))].into());
     let item = Item { id: "3".into(), title: "Fargo (1996)".into(), genres: vec!["Crime".into()], ..Item::default() };
     status.items.store(Arc::new([("3".to_owned(), item)].into()));
-    AppState { published, status: Arc::new(status), config: Arc::new(config.serve) }
+    AppState { published: readers, status: Arc::new(status), config: Arc::new(config.serve) }
 }
 
 async fn get(state: &AppState, path: &str) -> (u16, String, Value) {

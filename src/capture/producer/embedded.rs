@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use rusqlite::{TransactionBehavior, params};
 use tokio::sync::mpsc;
 
-use super::{Deliveries, ProduceError, Producer, Record, Tally};
-use crate::capture::embedded_log::{self, LogFile, LogFileError, Topic, end_offset, explain, find_topic};
+use super::{Deliveries, Producer, Record, Tally};
+use crate::capture::LogError;
+use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, explain, find_topic};
 use crate::config::Config;
 
 /// Records that may wait for the writer.
@@ -30,11 +31,11 @@ pub(super) struct EmbeddedProducer {
 }
 
 impl EmbeddedProducer {
-    pub(super) async fn open(config: &Config) -> Result<Self, ProduceError> {
+    pub(super) async fn open(config: &Config) -> Result<Self, LogError> {
         let path = embedded_log::path(config);
         let (name, partitions) = (config.broker.topic.clone(), config.broker.partitions);
         let file = path.clone();
-        let opened = tokio::task::spawn_blocking(move || -> Result<Writer, LogFileError> {
+        let opened = tokio::task::spawn_blocking(move || -> Result<Writer, LogError> {
             let log = LogFile::open(&file)?;
             log.ensure_topic(&name, partitions)?;
             Ok(Writer { log, name, tally: Arc::new(Tally::new()), round_robin: 0 })
@@ -50,20 +51,20 @@ impl EmbeddedProducer {
     }
 }
 
-fn stopped(path: &std::path::Path, reason: String) -> ProduceError {
-    ProduceError::Embedded { action: "write to", path: path.display().to_string(), reason }
+fn stopped(path: &std::path::Path, reason: String) -> LogError {
+    LogError::Embedded { action: "write to", path: path.display().to_string(), reason }
 }
 
 #[async_trait]
 impl Producer for EmbeddedProducer {
-    async fn send(&self, record: Record) -> Result<(), ProduceError> {
+    async fn send(&self, record: Record) -> Result<(), LogError> {
         let sent = self.queue.send(record).await;
         sent.map_err(|_| stopped(&self.path, "its writing thread has ended; restart".to_owned()))?;
         self.queued.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn flush(&self) -> Result<Deliveries, ProduceError> {
+    async fn flush(&self) -> Result<Deliveries, LogError> {
         tokio::select! {
             counts = self.tally.settled(self.queued.load(Ordering::Relaxed)) => Ok(counts),
             () = self.queue.closed() => Err(stopped(&self.path, "its writing thread has ended; restart".to_owned())),

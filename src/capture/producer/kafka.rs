@@ -12,7 +12,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 
-use super::{Deliveries, ProduceError, Producer, Record, Tally};
+use super::{Deliveries, Producer, Record, Tally};
+use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
 use crate::config::BrokerConfig;
 
@@ -60,7 +61,7 @@ fn describe(error: &KafkaError) -> String {
 }
 
 impl KafkaProducer {
-    pub(super) async fn open(broker: &BrokerConfig) -> Result<Self, ProduceError> {
+    pub(super) async fn open(broker: &BrokerConfig) -> Result<Self, LogError> {
         kafka_link::connect(broker).await?;
         let config = kafka_link::client_config(broker, &PROPERTIES);
         let tally = Arc::new(Tally::new());
@@ -72,14 +73,14 @@ impl KafkaProducer {
     }
 
     /// Whether librdkafka took the record; not if its queue is full.
-    fn try_send(&self, record: &Record) -> Result<bool, ProduceError> {
+    fn try_send(&self, record: &Record) -> Result<bool, LogError> {
         let mut message = BaseRecord::<[u8], [u8]>::to(&self.broker.topic).payload(&record.payload);
         message.key = Some(&record.key[..]).filter(|key| !key.is_empty());
         message.timestamp = record.timestamp_ms;
         let Err((error, _)) = self.client.send(message) else { return Ok(true) };
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => Ok(false),
-            Some(RDKafkaErrorCode::Fatal) => Err(kafka_link::failed(&self.broker, "produce to", &error).into()),
+            Some(RDKafkaErrorCode::Fatal) => Err(kafka_link::failed(&self.broker, "produce to", &error)),
             _ => {
                 self.tally.failed(1, || describe(&error));
                 Ok(true)
@@ -97,7 +98,7 @@ fn message_timeout(config: &ClientConfig) -> Result<Duration, KafkaError> {
 
 #[async_trait]
 impl Producer for KafkaProducer {
-    async fn send(&self, record: Record) -> Result<(), ProduceError> {
+    async fn send(&self, record: Record) -> Result<(), LogError> {
         while !self.try_send(&record)? {
             tokio::time::sleep(QUEUE_FULL_PAUSE).await;
         }
@@ -105,7 +106,7 @@ impl Producer for KafkaProducer {
         Ok(())
     }
 
-    async fn flush(&self) -> Result<Deliveries, ProduceError> {
+    async fn flush(&self) -> Result<Deliveries, LogError> {
         let settled = self.tally.settled(self.queued.load(Ordering::Relaxed));
         let wait = self.message_timeout.saturating_add(Duration::from_secs(5));
         let late = |_| {

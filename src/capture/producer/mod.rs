@@ -10,8 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::embedded_log::LogFileError;
-use super::kafka_link::LinkError;
+use crate::capture::LogError;
 use crate::config::{BrokerKind, Config};
 
 /// One record to be written to a topic.
@@ -44,60 +43,23 @@ pub trait Producer: Send + Sync {
     ///
     /// # Errors
     /// If the log can take no record any more. Refusals of single records are counted in [`Producer::deliveries`].
-    async fn send(&self, record: Record) -> Result<(), ProduceError>;
+    async fn send(&self, record: Record) -> Result<(), LogError>;
 
     /// Waits until every queued record has its delivery report, and returns the counts.
     ///
     /// # Errors
     /// If the log did not report within its own delivery timeout.
-    async fn flush(&self) -> Result<Deliveries, ProduceError>;
+    async fn flush(&self) -> Result<Deliveries, LogError>;
 
     /// Delivery reports counted so far.
     fn deliveries(&self) -> Deliveries;
-}
-
-/// Why records cannot be produced.
-#[derive(Debug, thiserror::Error)]
-pub enum ProduceError {
-    /// The Kafka client failed.
-    #[error("cannot {action} kafka at {brokers}: {reason}")]
-    Kafka {
-        /// What was being done, up to the name: `read`, `commit offsets to`.
-        action: &'static str,
-        /// `bootstrap.servers`.
-        brokers: String,
-        /// What the client said.
-        reason: String,
-    },
-    /// The embedded log failed.
-    #[error("cannot {action} the embedded log {path}: {reason}")]
-    Embedded {
-        /// What was being done, up to the name: `read`, `commit offsets to`.
-        action: &'static str,
-        /// The log's file.
-        path: String,
-        /// What SQLite or the file system said.
-        reason: String,
-    },
-}
-
-impl From<LinkError> for ProduceError {
-    fn from(error: LinkError) -> Self {
-        Self::Kafka { action: error.action, brokers: error.brokers, reason: error.reason }
-    }
-}
-
-impl From<LogFileError> for ProduceError {
-    fn from(error: LogFileError) -> Self {
-        Self::Embedded { action: error.action, path: error.path, reason: error.reason }
-    }
 }
 
 /// Opens the configured log for writing to `broker.topic`, which is created where it is missing.
 ///
 /// # Errors
 /// If Kafka cannot be reached for `broker.connect_timeout`, a property is refused, or the embedded log cannot be used.
-pub async fn open(config: &Config) -> Result<Arc<dyn Producer>, ProduceError> {
+pub async fn open(config: &Config) -> Result<Arc<dyn Producer>, LogError> {
     Ok(match config.broker.kind {
         BrokerKind::Embedded => Arc::new(embedded::EmbeddedProducer::open(config).await?),
         BrokerKind::Kafka => Arc::new(kafka::KafkaProducer::open(&config.broker).await?),
