@@ -17,10 +17,10 @@ pub enum ReplayError<E> {
     #[error("{0}")]
     Row(E),
     /// The pace does not fit the data.
-    #[error(transparent)]
+    #[error("{0}")]
     Pace(#[from] PaceError),
     /// The log takes no records.
-    #[error(transparent)]
+    #[error("{0}")]
     Produce(#[from] LogError),
 }
 

@@ -2,16 +2,16 @@
 //!
 //! Apart from [`crate::capture`], which does the work, so that all that is shown to a person is here.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::out;
 use crate::capture::convert::{self, Format};
 use crate::capture::dataset::{self, DOWNLOADS};
 use crate::capture::fetch::{self, Step};
@@ -20,6 +20,7 @@ use crate::config::Config;
 
 /// Gets, lists and converts data sets.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  freshet data list\n  freshet data fetch ml-100k")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: DataCommand,
@@ -181,16 +182,12 @@ fn list(json: bool) -> anyhow::Result<()> {
     let places = dataset::places(None);
     let listed: Vec<_> = KNOWN.iter().map(|known| Listed::new(known, &places)).collect();
     let text = if json { serde_json::to_string_pretty(&listed)? } else { table(&listed).to_string() };
-    match writeln!(anstream::stdout(), "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to stdout"),
-    }
+    out::print(&format!("{text}\n"))
 }
 
 fn table(listed: &[Listed]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["name", "what", "rows", "users", "items", "licence", "where"]);
+    let mut table = out::table(&["name", "what", "rows", "users", "items", "licence", "where"]);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     for set in listed {
         let number = |n: u64| Cell::new(n).set_alignment(CellAlignment::Right);
         table.add_row([

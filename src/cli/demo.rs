@@ -56,14 +56,14 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     config.broker.kind = BrokerKind::Embedded;
     config.broker.partitions = 1;
     config.store.kind = StoreKind::Embedded;
-    // A folder of its own, so that --fresh can never delete anything but a demo.
-    config.store.data_dir.push("demo");
     config.serve.port = args.port.unwrap_or(config.serve.port);
+    let stop = shutdown::on_signals();
+    let dataset = tokio::task::spawn_blocking(move || get(args.from.as_deref())).await??;
+    // A folder of its own for each data set: --fresh can delete nothing but a demo, and no demo resumes another's log.
+    config.store.data_dir.push(format!("demo-{}", dataset.name));
     if args.fresh {
         delete(&config.store.data_dir)?;
     }
-    let stop = shutdown::on_signals();
-    let dataset = tokio::task::spawn_blocking(move || get(args.from.as_deref())).await??;
     store::open(&config.store).await?.put_catalog(&dataset.items, &dataset.users).await?;
     let Some(service) = Service::start(&config, &stop).await? else { return Ok(()) };
     let shown = tokio::select! {
@@ -197,7 +197,7 @@ fn print_table(name: &str, view: &View, (new, seconds): (u64, f64), hash: &str) 
 
 fn print_recommendations(service: &Service, view: &View) -> anyhow::Result<()> {
     let titles = service.status.items.load();
-    let mut table = out::table(&["for user 196", "genres", "predicted"]);
+    let mut table = out::table(&["for user 196", "genres", "score"]);
     for scored in view.recommend("196", 5).items {
         let id = view.learned().items.name(scored.item).map(ToString::to_string).unwrap_or_default();
         let item = titles.get(&id).cloned().unwrap_or_default();
