@@ -6,8 +6,6 @@
 mod explain;
 mod wire;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::config::DecodeConfig;
@@ -106,22 +104,6 @@ pub struct Reject {
     pub reason: Reason,
     /// Why, for a person: what was found, and what is allowed.
     pub detail: String,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "empty",
-            Self::TooLarge => "too_large",
-            Self::InvalidUtf8 => "invalid_utf8",
-            Self::InvalidJson => "invalid_json",
-            Self::NotAnObject => "not_an_object",
-            Self::UnknownVersion => "unknown_version",
-            Self::MissingField => "missing_field",
-            Self::InvalidField => "invalid_field",
-            Self::RatingOutOfRange => "rating_out_of_range",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::EngineError;
@@ -17,7 +17,7 @@ use crate::serve::Status;
 /// Records asked for at once: enough to keep the learner busy, few enough that a stop is quick.
 const POLL_MAX: usize = 1024;
 
-/// How often the lag is asked for.
+/// How often the lag is asked for, and the longest wait for the answer.
 const LAG_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Intake {
@@ -56,9 +56,18 @@ impl Intake {
                     self.hand_on(batch).await;
                 }
                 Ok(()) = self.committable.changed() => self.commit().await?,
-                _ = lag.tick() => self.status.lag.store(Arc::new(self.consumer.lag().await?)),
+                _ = lag.tick() => self.look_at_lag().await,
                 records = self.consumer.poll(POLL_MAX) => self.take_in(records?).await,
             }
+        }
+    }
+
+    /// Notes the lag. A log that does not say it now is no reason to stop: reading waits for its return.
+    async fn look_at_lag(&mut self) {
+        match timeout(LAG_EVERY, self.consumer.lag()).await {
+            Ok(Ok(lag)) => self.status.lag.store(Arc::new(lag)),
+            Ok(Err(error)) => tracing::debug!(%error, "cannot tell the lag"),
+            Err(_) => tracing::debug!("the log does not answer for its ends"),
         }
     }
 
