@@ -264,3 +264,30 @@ async fn create_topic(config: &ClientConfig, broker: &BrokerConfig) -> Result<()
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::producer::BaseProducer;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn with(properties: &[(&str, &str)]) -> Result<BaseProducer, KafkaError> {
+        let mut broker = Config::default().broker;
+        broker.properties = properties.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+        client_config(&broker, &[]).create()
+    }
+
+    #[test]
+    fn the_clients_security_and_compressions_are_compiled_in() {
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] {
+            let user = [("sasl.username", "freshet"), ("sasl.password", "secret")];
+            let link = [("security.protocol", "SASL_SSL"), ("sasl.mechanisms", mechanism)];
+            with(&[user, link].concat()).unwrap();
+        }
+        for codec in ["gzip", "snappy", "lz4", "zstd"] {
+            with(&[("compression.type", codec)]).unwrap();
+        }
+        assert!(with(&[("sasl.mechanisms", "GSSAPI"), ("security.protocol", "SASL_SSL")]).is_err(), "it can fail");
+    }
+}
