@@ -137,7 +137,7 @@ impl Engine {
     }
 
     fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
-        let Recovered { epoch, progress, learner, view } = recovered;
+        let Recovered { epoch, progress, learner, view, snapshot } = recovered;
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -161,7 +161,7 @@ impl Engine {
             progress,
             write_batch: self.config.store.write_batch,
             encoder: Encoder::new(self.named),
-            last_snapshot: view.version().seq,
+            last_snapshot: snapshot,
             durable,
             status: Arc::clone(&self.status),
         };
@@ -175,7 +175,7 @@ impl Engine {
                     learning.run(gathered, &outcomes)
                 })
             },
-            durability: tokio::spawn(guarded(guard(), keeper.run(learned))),
+            durability: tokio::spawn(guarded(guard(), keeper.run(learned, view))),
         }
     }
 }

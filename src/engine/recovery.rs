@@ -30,6 +30,8 @@ pub(super) struct Recovered {
     pub(super) progress: Progress,
     pub(super) learner: Learner,
     pub(super) view: Arc<View>,
+    /// `seq` of the snapshot it began with; what was learned again after it is in no snapshot yet.
+    pub(super) snapshot: u64,
 }
 
 pub(super) async fn recover(
@@ -53,7 +55,7 @@ pub(super) async fn recover(
         let replayed = progress.seq - snapshot;
         tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");
     }
-    Ok(Recovered { epoch, progress, learner, view })
+    Ok(Recovered { epoch, progress, learner, view, snapshot })
 }
 
 /// The newest snapshot that is whole, of the same parameters, and not ahead of the events; an empty view if there is none.
