@@ -137,7 +137,7 @@ impl Engine {
     }
 
     fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
-        let Recovered { epoch, progress, learner, view, snapshot } = recovered;
+        let Recovered { epoch, progress, learner, view, snapshot, catalog } = recovered;
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -166,7 +166,7 @@ impl Engine {
             status: Arc::clone(&self.status),
         };
         Stages {
-            watch: tokio::spawn(watch::follow_catalog(Arc::clone(&self.store), self.status, halt.clone())),
+            watch: tokio::spawn(watch::follow_catalog(Arc::clone(&self.store), self.status, catalog, halt.clone())),
             intake: tokio::spawn(guarded(guard(), intake.run(halt.clone()))),
             learning: {
                 let guard = guard();

@@ -162,7 +162,8 @@ fn write_movielens(dir: &Path) {
     for user in 1..=200 {
         let _ = writeln!(users, "{user}|{}|F|writer|0000{}", 20 + user % 50, user % 10);
     }
-    for (name, text) in [("u.data", &*data), ("u.item", &items), ("u.user", &users), ("u.genre", "unknown|0\nAction|1\n")]
+    for (name, text) in
+        [("u.data", &*data), ("u.item", &items), ("u.user", &users), ("u.genre", "unknown|0\nAction|1\n")]
     {
         std::fs::write(dir.join(name), text).unwrap();
     }

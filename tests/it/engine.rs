@@ -10,7 +10,7 @@ use freshet::config::Config;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use rusqlite::params;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::program::Freshet;
 
@@ -171,7 +171,7 @@ fn garbage_among_the_events_becomes_dead_letters_and_stops_nothing() {
 
     let mut engine = freshet.start();
     let model = engine.wait("/model", "every record is durable", |model| {
-        let counted: u64 = model["rejects"].as_object().unwrap().values().filter_map(serde_json::Value::as_u64).sum();
+        let counted: u64 = model["rejects"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
         model["durable_seq"] == events && counted == rejects as u64
     });
     let expected = json!({
@@ -183,7 +183,8 @@ fn garbage_among_the_events_becomes_dead_letters_and_stops_nothing() {
     engine.stop().succeeded();
 
     let store = freshet.store();
-    let mut letters = store.prepare("SELECT offset, reason, detail, key, payload FROM dead_letters ORDER BY offset").unwrap();
+    let mut letters =
+        store.prepare("SELECT offset, reason, detail, key, payload FROM dead_letters ORDER BY offset").unwrap();
     let letters = letters.query_map([], |row| <(i64, String, String, Vec<u8>, Vec<u8>)>::try_from(row)).unwrap();
     let letters: Vec<_> = letters.map(Result::unwrap).collect();
     assert_eq!(letters.len(), rejects);
@@ -194,7 +195,8 @@ fn garbage_among_the_events_becomes_dead_letters_and_stops_nothing() {
         assert!(!detail.is_empty());
     }
 
-    assert_eq!(freshet.ask::<String>("SELECT offsets FROM engine"), json!([["ratings", 0, records]]).to_string());
+    let offsets: Value = serde_json::from_str(&freshet.ask::<String>("SELECT offsets FROM engine")).unwrap();
+    assert_eq!(offsets, json!([{"topic": "ratings", "partition": 0, "next": records}]));
     let log = rusqlite::Connection::open(freshet.path("freshet-data/log.db")).unwrap();
     let committed: i64 = log.query_row("SELECT next FROM positions", [], |row| row.get(0)).unwrap();
     assert_eq!(committed, records as i64);
