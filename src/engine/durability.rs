@@ -33,8 +33,12 @@ pub(super) struct Durability {
 }
 
 impl Durability {
-    pub(super) async fn run(mut self, mut learned: mpsc::Receiver<LearnedBatch>) -> Result<(), EngineError> {
-        let mut newest = None;
+    /// `newest` is the view that recovery has brought about; it may be ahead of every usable snapshot.
+    pub(super) async fn run(
+        mut self,
+        mut learned: mpsc::Receiver<LearnedBatch>,
+        mut newest: Arc<View>,
+    ) -> Result<(), EngineError> {
         while let Some(first) = learned.recv().await {
             let (write, view, snapshot) = self.collect(first, &mut learned)?;
             self.store.persist(self.epoch, &write).await?;
@@ -44,12 +48,12 @@ impl Durability {
             if snapshot {
                 self.snapshot(&view).await?;
             }
-            newest = Some(view);
+            newest = view;
         }
-        match newest {
-            Some(view) if view.version().seq > self.last_snapshot => self.snapshot(&view).await,
-            _ => Ok(()),
+        if newest.version().seq > self.last_snapshot {
+            self.snapshot(&newest).await?;
         }
+        Ok(())
     }
 
     /// One write of `first` and the batches that wait behind it, up to `write_batch` events or the next snapshot.

@@ -138,7 +138,7 @@ impl Engine {
     }
 
     fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
-        let Recovered { epoch, progress, learner, view } = recovered;
+        let Recovered { epoch, progress, learner, view, snapshot, catalog } = recovered;
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -162,12 +162,12 @@ impl Engine {
             progress,
             write_batch: self.config.store.write_batch,
             encoder: Encoder::new(self.named),
-            last_snapshot: view.version().seq,
+            last_snapshot: snapshot,
             durable,
             status: Arc::clone(&self.status),
         };
         Stages {
-            watch: tokio::spawn(watch::follow_catalog(Arc::clone(&self.store), self.status, halt.clone())),
+            watch: tokio::spawn(watch::follow_catalog(Arc::clone(&self.store), self.status, catalog, halt.clone())),
             intake: tokio::spawn(guarded(guard(), intake.run(halt.clone()))),
             learning: {
                 let guard = guard();
@@ -176,7 +176,7 @@ impl Engine {
                     learning.run(gathered, &outcomes)
                 })
             },
-            durability: tokio::spawn(guarded(guard(), keeper.run(learned))),
+            durability: tokio::spawn(guarded(guard(), keeper.run(learned, view))),
         }
     }
 }

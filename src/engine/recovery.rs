@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::EngineError;
+use super::{EngineError, watch};
 use crate::decode::Event;
 use crate::gather::{MicroBatch, Progress};
 use crate::learn::Learner;
@@ -30,6 +30,10 @@ pub(super) struct Recovered {
     pub(super) progress: Progress,
     pub(super) learner: Learner,
     pub(super) view: Arc<View>,
+    /// `seq` of the snapshot it began with; what was learned again after it is in no snapshot yet.
+    pub(super) snapshot: u64,
+    /// Version of the catalogue that answers are titled from.
+    pub(super) catalog: u64,
 }
 
 pub(super) async fn recover(
@@ -42,6 +46,7 @@ pub(super) async fn recover(
     status.set_phase(Phase::Recovering);
     status.set_durable_seq(progress.seq);
     status.count_rejects(store.reject_counts().await?);
+    let catalog = watch::refresh(store, status, 0).await?;
     let manifests = store.manifests(CANDIDATES).await?;
     status.snapshots.store(Arc::new(manifests.iter().map(SnapshotSummary::from).collect()));
     let view = newest_whole(store, &manifests, named, progress.seq).await?;
@@ -53,7 +58,7 @@ pub(super) async fn recover(
         let replayed = progress.seq - snapshot;
         tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");
     }
-    Ok(Recovered { epoch, progress, learner, view })
+    Ok(Recovered { epoch, progress, learner, view, snapshot, catalog })
 }
 
 /// The newest snapshot that is whole, of the same parameters, and not ahead of the events; an empty view if there is none.

@@ -11,9 +11,13 @@ use crate::store::{Store, StoreError};
 /// How often the catalogue's version is asked for.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Loads the catalogue whenever its version changes, until `stop`.
-pub(super) async fn follow_catalog(store: Arc<dyn Store>, status: Arc<Status>, stop: CancellationToken) {
-    let mut version = 0;
+/// Loads the catalogue whenever its version is another than `version`, the one loaded last, until `stop`.
+pub(super) async fn follow_catalog(
+    store: Arc<dyn Store>,
+    status: Arc<Status>,
+    mut version: u64,
+    stop: CancellationToken,
+) {
     loop {
         match refresh(&*store, &status, version).await {
             Ok(loaded) => version = loaded,
@@ -27,7 +31,8 @@ pub(super) async fn follow_catalog(store: Arc<dyn Store>, status: Arc<Status>, s
     }
 }
 
-async fn refresh(store: &dyn Store, status: &Status, known: u64) -> Result<u64, StoreError> {
+/// Loads the catalogue if its version is not the `known` one, and returns its version.
+pub(super) async fn refresh(store: &dyn Store, status: &Status, known: u64) -> Result<u64, StoreError> {
     if store.catalog_version().await? == known {
         return Ok(known);
     }

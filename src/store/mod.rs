@@ -190,7 +190,7 @@ pub trait Store: Send + Sync {
     /// If the store fails.
     async fn reject_counts(&self) -> Result<BTreeMap<Reason, u64>, StoreError>;
 
-    /// Stores blocks; those that are there already are left alone.
+    /// Stores blocks; those that are there already are left alone, unless their bytes were damaged: then they are put right.
     ///
     /// # Errors
     /// If the store fails.

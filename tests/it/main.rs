@@ -7,6 +7,10 @@
     reason = "clippy.toml allows it in test functions; here the helpers of tests are tests too"
 )]
 
+mod cli;
+mod end_to_end;
+mod engine;
+mod program;
 mod servers;
 mod stage_order;
 mod stores;

@@ -116,8 +116,11 @@ pub(super) fn reject_counts(connection: &Connection) -> Result<BTreeMap<Reason, 
 }
 
 pub(super) fn insert_blocks(connection: &Connection, blocks: &[Block]) -> Result<()> {
-    let mut statement =
-        connection.prepare_cached("INSERT INTO blocks VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING")?;
+    // A block that was damaged on the disk is put right: it would spoil every later snapshot that shares it.
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO blocks VALUES (?1, ?2, ?3) ON CONFLICT (hash)
+         DO UPDATE SET size = excluded.size, bytes = excluded.bytes WHERE bytes <> excluded.bytes",
+    )?;
     for block in blocks {
         statement.execute(params![block.hash.to_string(), block.bytes.len() as i64, block.bytes])?;
     }

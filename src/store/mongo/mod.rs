@@ -65,12 +65,25 @@ impl MongoStore {
         }
     }
 
-    async fn insert_missing(&self, blocks: Vec<BlockDoc>) -> Result<(), Error> {
+    async fn insert_missing(&self, blocks: &[BlockDoc]) -> Result<(), Error> {
         let collection = self.database.collection::<BlockDoc>("blocks");
         match collection.insert_many(blocks).ordered(false).await {
-            Err(error) if only_duplicates(&error) => Ok(()),
+            Err(error) if only_duplicates(&error) => self.mend(&collection, blocks).await,
             other => other.map(|_| ()),
         }
+    }
+
+    /// Puts blocks right that are stored with other bytes: they would spoil every later snapshot that shares them.
+    async fn mend(&self, collection: &Collection<BlockDoc>, blocks: &[BlockDoc]) -> Result<(), Error> {
+        for blocks in blocks.chunks(BLOCKS_AT_ONCE) {
+            let hashes: Vec<_> = blocks.iter().map(|block| block.hash).collect();
+            let stored = self.find_blocks(&hashes).await?;
+            let damaged = |hash: Hash| stored.get(&hash).is_some_and(|block| Hash::of(&block.bytes) != hash);
+            for block in blocks.iter().filter(|block| damaged(block.hash)) {
+                collection.replace_one(doc! {"_id": block.hash.to_string()}, block).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn find_blocks(&self, hashes: &[Hash]) -> Result<BTreeMap<Hash, Block>, Error> {
@@ -195,7 +208,7 @@ impl Store for MongoStore {
                 bytes += block.bytes.len();
                 chunk.push(BlockDoc::from(block));
             }
-            self.ask("store blocks", self.insert_missing(chunk)).await?;
+            self.ask("store blocks", self.insert_missing(&chunk)).await?;
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ contract! {
     manifests_come_back_newest_first,
     blocks_come_back_in_the_order_asked_for,
     a_missing_block_is_named,
-    a_block_whose_bytes_differ_is_named,
+    a_block_whose_bytes_differ_is_named_and_put_right,
     blocks_without_a_manifest_are_no_snapshot,
     the_catalogue_is_replaced_by_id_and_its_version_moves,
     reads_do_not_wait_for_writes,
@@ -347,7 +347,7 @@ async fn a_missing_block_is_named(store: Arc<dyn Store>) {
     assert!(error.to_string().contains(&block(2).hash.to_string()), "{error}");
 }
 
-async fn a_block_whose_bytes_differ_is_named(store: Arc<dyn Store>) {
+async fn a_block_whose_bytes_differ_is_named_and_put_right(store: Arc<dyn Store>) {
     let mut flipped = block(1);
     flipped.bytes[500] ^= 1;
     store.put_blocks(vec![flipped, block(2)]).await.unwrap();
@@ -355,6 +355,8 @@ async fn a_block_whose_bytes_differ_is_named(store: Arc<dyn Store>) {
     let error = store.blocks(&[block(2).hash, block(1).hash]).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains(&block(1).hash.to_string()), "{error}");
+    store.put_blocks(vec![block(1), block(2)]).await.unwrap();
+    assert_eq!(store.blocks(&[block(1).hash, block(2).hash]).await.unwrap(), [block(1), block(2)]);
 }
 
 async fn blocks_without_a_manifest_are_no_snapshot(store: Arc<dyn Store>) {
