@@ -17,6 +17,9 @@ use crate::decode::{Event, Reject};
 
 use window::Window;
 
+/// Most records in a window: a store writes a batch in one transaction, and a catch-up must not outgrow the memory.
+pub const MAX_WINDOW: usize = 50_000;
+
 /// Events that are learned, made durable and published together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MicroBatch {
@@ -104,8 +107,8 @@ impl Gatherer {
             Err(reject) => self.open.rejects.push(*reject),
         }
         self.deadline.get_or_insert(now + self.longest_wait());
-        let full = self.open.events.len() + self.open.rejects.len() >= self.config.size;
-        (self.config.mode == GatherMode::Count && full).then(|| self.close(now))
+        let full = self.open.events.len() + self.open.rejects.len() >= self.most();
+        full.then(|| self.close(now))
     }
 
     /// When [`Gatherer::close_due`] has something to hand out, if nothing else arrives.
@@ -139,6 +142,14 @@ impl Gatherer {
         self.open.offsets.cover(position, before);
         self.offsets.set(position.topic.clone(), position.partition, position.offset + 1);
         true
+    }
+
+    /// Records at which a batch closes before its time.
+    fn most(&self) -> usize {
+        match self.config.mode {
+            GatherMode::Count => self.config.size,
+            GatherMode::Window | GatherMode::Sliding => MAX_WINDOW,
+        }
     }
 
     fn longest_wait(&self) -> Duration {

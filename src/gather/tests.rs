@@ -131,6 +131,16 @@ proptest! {
 }
 
 #[test]
+fn a_window_that_brings_too_much_closes_early() {
+    let mut gatherer = Gatherer::new(&config(GatherMode::Window, 1, 1000, 1000), Progress::default());
+    let now = Instant::now();
+    let closed: Vec<usize> = (0..MAX_WINDOW as i64 + 10)
+        .filter_map(|offset| gatherer.push(now, Ok(event(0, offset))).map(|batch| batch.events.len()))
+        .collect();
+    assert_eq!((closed, gatherer.flush(now).unwrap().events.len()), (vec![MAX_WINDOW], 10));
+}
+
+#[test]
 fn a_record_delivered_again_is_dropped_and_counted() {
     let config = config(GatherMode::Count, 10, 1000, 1000);
     let resume = Progress { seq: 5, batch: 2, offsets: Offsets::from_iter([("t".into(), 0, 7)]) };
