@@ -243,7 +243,9 @@ fn assert_snapshot_is_whole(servers: &Servers, manifest: &Manifest) {
 fn learn_embedded(source: &Source, user: &str, added: &[Vec<String>]) -> Value {
     let freshet = Freshet::new::<&str>(&[]);
     freshet.must(&source.arguments(&[]));
-    added.iter().for_each(|items| rate(&freshet, user, items));
+    for items in added {
+        rate(&freshet, user, items);
+    }
     let mut engine = freshet.start();
     engine.learned(ROWS + ADDED * added.len() as u64);
     engine.stop().succeeded();
