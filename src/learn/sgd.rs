@@ -1,7 +1,7 @@
 //! The arithmetic of one step of stochastic gradient descent on two factor rows.
 //!
 //! Apart from the model, because it is the hot loop: fixed lanes let the compiler vectorize it and fix the order of the
-//! additions, so that every machine gets the same bits. No fused multiply-add, for the same reason.
+//! additions, so that the bits do not depend on the processor. No fused multiply-add, for the same reason.
 
 /// Additions that run side by side.
 const LANES: usize = 8;

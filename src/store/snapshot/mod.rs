@@ -255,3 +255,6 @@ async fn shared<B: Codec>(store: &dyn Store, manifest: &Manifest, hashes: &[Hash
 fn damaged(store: &dyn Store, manifest: &Manifest, reason: String) -> StoreError {
     StoreError::Damaged { what: format!("snapshot {}", manifest.seq), location: store.location(), reason }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! A snapshot loads to the model that it was taken of, costs what changed, and is refused when anything is wrong with it.
+
+use std::sync::Arc;
+
+use linfa::ParamGuard;
+
+use super::*;
+use crate::config::Config;
+use crate::consume::Position;
+use crate::decode::Event;
+use crate::gather::MicroBatch;
+use crate::learn::Learner;
+use crate::learn::params::MfParams;
+use crate::publish::{Published, Publisher};
+
+struct Model {
+    learner: Learner,
+    publisher: Publisher,
+    seq: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        let config = Config::default();
+        let learner = Learner::new(MfParams::new(&config.learn, &config.decode).check().unwrap());
+        Self { learner, publisher: Publisher::new(Published::default(), View::default()), seq: 0 }
+    }
+
+    fn learn(&mut self, events: impl IntoIterator<Item = (u32, u32)>) -> Arc<View> {
+        let event = |(user, item): (u32, u32)| Event {
+            position: Position { topic: "t".into(), partition: 0, offset: 0 },
+            user: format!("u{user}"),
+            item: format!("i{item}"),
+            rating: Some((1 + (user * 7 + item * 3) % 5) as f32),
+            count: None,
+            ts: 0,
+            id: None,
+        };
+        let events: Vec<Event> = events.into_iter().map(event).collect();
+        let batch = MicroBatch { number: 1, first_seq: self.seq + 1, events, ..MicroBatch::default() };
+        self.seq = batch.seqs().end - 1;
+        self.publisher.observe(&self.learner.learn(&batch).unwrap());
+        self.publisher.publish(self.learner.publish(), Version::after(&batch, 0))
+    }
+}
+
+async fn store(dir: &tempfile::TempDir) -> Arc<dyn Store> {
+    let mut config = Config::default().store;
+    config.data_dir = dir.path().to_owned();
+    crate::store::open(&config).await.unwrap()
+}
+
+fn params() -> Params {
+    [("factors".to_owned(), 32.into())].into()
+}
+
+#[tokio::test]
+async fn a_snapshot_loads_to_the_model_that_it_was_taken_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let mut model = Model::new();
+    let view = model.learn((0..3_000).map(|n| (n * n % 300, n * 7 % 500)));
+    let (manifest, blocks) = Encoder::new(params()).encode(&view, Taken::default());
+    store.put_blocks(blocks).await.unwrap();
+    let loaded = load(&*store, &manifest).await.unwrap();
+    assert_eq!(Encoder::new(params()).hash(&loaded), manifest.sha256);
+    for user in ["u0", "u1", "u4", "nobody"] {
+        assert_eq!(loaded.recommend(user, 400), view.recommend(user, 400));
+    }
+    assert_eq!(loaded.learned().prequential, view.learned().prequential);
+}
+
+#[test]
+fn a_snapshot_costs_what_has_changed() {
+    let mut model = Model::new();
+    let mut encoder = Encoder::new(params());
+    let view = model.learn((0..1_280).map(|n| (n, n)));
+    let (first, all) = encoder.encode(&view, Taken::default());
+    assert!(first.sections.iter().filter(|section| section.name != "scalars").all(|section| section.blocks == 10));
+    assert_eq!(encoder.encode(&view, Taken::default()).0, first, "nothing has changed");
+    // One event between a known user and item: a block of each table, its index, and the scalars.
+    let view = model.learn([(5, 5)]);
+    let (second, new) = encoder.encode(&view, Taken::default());
+    let fresh = new.iter().filter(|block| !all.contains(block)).count();
+    assert_eq!(fresh, 2 + 3 * 2, "scalars, two factor tables and counts; the item was seen before");
+    assert_ne!(second.sha256, first.sha256);
+}
+
+#[test]
+fn the_hash_is_of_the_model_and_its_parameters_alone() {
+    let view = Model::new().learn([(1, 2), (3, 4)]);
+    let other_time = Taken { epoch: 9, created_at_ms: 77, ..Taken::default() };
+    let hash = Encoder::new(params()).hash(&view);
+    assert_eq!(Encoder::new(params()).encode(&view, other_time).0.sha256, hash);
+    assert_ne!(Encoder::new(Params::default()).hash(&view), hash);
+    assert_ne!(Encoder::new(params()).hash(&Model::new().learn([(1, 2), (3, 5)])), hash);
+}
+
+#[tokio::test]
+async fn what_is_not_whole_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let (manifest, blocks) = Encoder::new(params()).encode(&Model::new().learn([(1, 2)]), Taken::default());
+    let error = load(&*store, &manifest).await.unwrap_err().to_string();
+    assert!(error.contains("missing"), "{error}");
+    store.put_blocks(blocks).await.unwrap();
+    let newer = Manifest { format: SNAPSHOT_FORMAT + 1, ..manifest.clone() };
+    let error = load(&*store, &newer).await.unwrap_err().to_string();
+    assert!(error.contains("format 2") && error.contains("newer freshet"), "{error}");
+    let mut swapped = manifest.clone();
+    swapped.sections.swap(1, 2);
+    let error = load(&*store, &swapped).await.unwrap_err().to_string();
+    assert!(error.contains(&manifest.sha256.to_string()), "{error}");
+}
