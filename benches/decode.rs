@@ -32,7 +32,7 @@ struct Typed<'a> {
 
 fn bench(criterion: &mut Criterion) {
     let config = Config::default().decode;
-    let raw = events::raw(&events::rows());
+    let raw = events::raw(&events::rows(), "ratings");
     let bytes = raw.iter().map(|raw| raw.payload.len() as u64).sum();
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::ElementsAndBytes { elements: raw.len() as u64, bytes }).sample_size(20);

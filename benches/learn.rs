@@ -26,7 +26,7 @@ type Dense = ((u32, u32), f32);
 
 fn bench(criterion: &mut Criterion) {
     let rows = events::rows();
-    let batches = events::batches(&events::events(&rows));
+    let batches = events::batches(&events::events(&rows, "ratings"));
     let dense = dense(&batches);
     let mut group = criterion.benchmark_group("learn");
     group.throughput(Throughput::Elements(dense.len() as u64)).sample_size(20);

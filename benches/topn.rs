@@ -62,7 +62,7 @@ fn bench_view(criterion: &mut Criterion, name: &str, view: &View) {
 fn learned(rows: &[Interaction], factors: usize) -> Arc<View> {
     let mut learner = Learner::new(events::params(factors));
     let mut publisher = Publisher::new(Published::default(), View::default());
-    for batch in events::batches(&events::events(rows)) {
+    for batch in events::batches(&events::events(rows, "ratings")) {
         publisher.observe(&learner.learn(&batch).unwrap());
     }
     publisher.publish(learner.publish(), Version::default())

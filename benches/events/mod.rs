@@ -5,6 +5,8 @@
 #![allow(dead_code, reason = "each bench takes what it needs")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot have its data has nothing to measure")]
 
+pub(crate) mod stored;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,8 +36,8 @@ pub(crate) fn rows() -> Vec<Interaction> {
 }
 
 /// The rows as one partition of the log has them.
-pub(crate) fn raw(rows: &[Interaction]) -> Vec<RawEvent> {
-    let topic: Arc<str> = "ratings".into();
+pub(crate) fn raw(rows: &[Interaction], topic: &str) -> Vec<RawEvent> {
+    let topic: Arc<str> = topic.into();
     let raw = |(row, offset): (&Interaction, i64)| RawEvent {
         position: Position { topic: Arc::clone(&topic), partition: 0, offset },
         timestamp_ms: 0,
@@ -46,9 +48,9 @@ pub(crate) fn raw(rows: &[Interaction]) -> Vec<RawEvent> {
 }
 
 /// The rows decoded.
-pub(crate) fn events(rows: &[Interaction]) -> Vec<Event> {
+pub(crate) fn events(rows: &[Interaction], topic: &str) -> Vec<Event> {
     let config = Config::default().decode;
-    raw(rows).into_iter().map(|raw| decode::decode(raw, &config).unwrap()).collect()
+    raw(rows, topic).into_iter().map(|raw| decode::decode(raw, &config).unwrap()).collect()
 }
 
 /// Events in micro-batches of the default size.
