@@ -1,0 +1,213 @@
+//! The whole path on real Kafka and MongoDB, beside its parts and the bare limits of the same servers.
+//!
+//! `whole path` is the engine: 100,000 events from Kafka through every stage until they are durable in a fresh database,
+//! snapshots included. Its limits are `insert_many` (the same documents alone, into a collection without a second index
+//! and outside any transaction) and `consume` (the same records alone). `store` and `decode to publish` are the parts
+//! between. Every round measures each once, so that drift hits all alike; that, and servers beside the measured
+//! process, is why Criterion does not run this one. Expected: the whole path at half the rate of `insert_many` or more.
+//!
+//! `make bench ARGS="--bench engine"` (it installs the servers)
+
+#![allow(clippy::unwrap_used, reason = "a bench that fails has nothing to report")]
+
+mod events;
+#[path = "../tests/it/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "what only tests need")]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use comfy_table::Table;
+use events::stored::{self, EventDoc};
+use freshet::capture::Interaction;
+use freshet::config::{BrokerKind, Config, StoreKind};
+use freshet::consume::{self, Offsets, RawEvent};
+use freshet::decode::decode;
+use freshet::engine::Engine;
+use freshet::gather::{Gatherer, Progress};
+use freshet::learn::Learner;
+use freshet::publish::{Published, Publisher, Version, View};
+use freshet::store::{self, DurableWrite};
+use mongodb::Client;
+use mongodb::bson::doc;
+use tokio_util::sync::CancellationToken;
+
+/// The first warms the servers up and is not counted.
+const ROUNDS: usize = 6;
+
+/// What is measured, in the order of a round.
+const PATHS: [&str; 6] = ["whole path", "insert_many", "store", "consume", "decode to publish", "whole path, embedded"];
+
+fn main() {
+    // `cargo test --benches` only wants to see it start.
+    if std::env::args().any(|arg| arg == "--bench") {
+        tokio::runtime::Runtime::new().unwrap().block_on(measure());
+    }
+}
+
+async fn measure() {
+    let bench = Bench::prepare().await;
+    let mut times = PATHS.map(|_| Vec::new());
+    for round in 0..ROUNDS {
+        for (path, times) in PATHS.iter().zip(&mut times) {
+            let took = bench.time(path).await;
+            eprintln!("round {round}: {path} {:.3} s", took.total);
+            times.push(took);
+        }
+    }
+    report(times, bench.rows.len());
+}
+
+/// Seconds from the start to the last event, and to the first one.
+#[derive(Clone, Copy)]
+struct Took {
+    total: f64,
+    first: f64,
+}
+
+impl Took {
+    fn since(start: Instant) -> Self {
+        Self { total: start.elapsed().as_secs_f64(), first: 0.0 }
+    }
+}
+
+fn report(times: [Vec<Took>; PATHS.len()], events: usize) {
+    let medians = times.map(|mut times| {
+        times.remove(0);
+        times.sort_by(|a, b| a.total.total_cmp(&b.total));
+        (times[times.len() / 2], times[0].total, times[times.len() - 1].total)
+    });
+    let rate = |took: Took| events as f64 / took.total;
+    let limit = rate(medians[1].0);
+    let mut table = Table::new();
+    table.set_header(["", "events/s", "of insert_many", "median seconds", "before the first event"]);
+    for (path, (median, least, most)) in PATHS.iter().zip(medians) {
+        table.add_row([
+            (*path).to_owned(),
+            format!("{:.0}", rate(median)),
+            format!("{:.2}", rate(median) / limit),
+            format!("{:.3} ({least:.3} to {most:.3})", median.total),
+            format!("{:.3}", median.first),
+        ]);
+    }
+    println!("{table}");
+}
+
+struct Bench {
+    rows: Vec<Interaction>,
+    raw: Vec<RawEvent>,
+    /// The writes that the engine would make.
+    writes: Vec<DurableWrite>,
+    /// Kafka, with every row on its topic, and MongoDB.
+    servers: Config,
+    client: Client,
+}
+
+impl Bench {
+    async fn prepare() -> Self {
+        let rows = events::rows();
+        let mut servers = Config::default();
+        servers.broker.kind = BrokerKind::Kafka;
+        servers.broker.servers = support::kafka().into();
+        servers.broker.topic = support::topic("bench", 1);
+        servers.store.kind = StoreKind::Mongodb;
+        servers.store.uri = support::mongodb().into();
+        stored::produce(&rows, &servers).await;
+        let client = Client::with_uri_str(support::mongodb()).await.unwrap();
+        let writes = stored::writes(&rows, &servers.broker.topic, servers.store.write_batch);
+        Self { raw: events::raw(&rows, &servers.broker.topic), rows, writes, servers, client }
+    }
+
+    async fn time(&self, path: &str) -> Took {
+        let mut config = self.servers.clone();
+        config.broker.group = support::unique("bench");
+        config.store.database = support::unique("bench");
+        let took = match path {
+            "whole path" => self.whole(&config).await,
+            "insert_many" => self.insert_many(&config.store.database).await,
+            "store" => self.store(&config).await,
+            "consume" => self.consume(&config).await,
+            "decode to publish" => self.learn(&config),
+            _ => self.embedded(&config).await,
+        };
+        self.client.database(&config.store.database).drop().await.unwrap();
+        took
+    }
+
+    async fn whole(&self, config: &Config) -> Took {
+        let engine = Engine::new(config, store::open(&config.store).await.unwrap()).unwrap();
+        let (status, published, stop) = (engine.status(), engine.published(), CancellationToken::new());
+        let (start, mut first) = (Instant::now(), None);
+        let running = tokio::spawn(engine.run(stop.clone()));
+        while status.durable_seq() < self.rows.len() as u64 {
+            assert!(!running.is_finished(), "the engine ended: {:?}", running.await);
+            if published.load().version().seq > 0 {
+                first.get_or_insert_with(|| start.elapsed().as_secs_f64());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let took = Took { first: first.unwrap_or_default(), ..Took::since(start) };
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        took
+    }
+
+    /// On the embedded log and store, in a new folder on the disk that the servers use.
+    async fn embedded(&self, config: &Config) -> Took {
+        let (folder, mut config) = (tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), config.clone());
+        config.broker.kind = BrokerKind::Embedded;
+        config.store.kind = StoreKind::Embedded;
+        config.store.data_dir = folder.path().into();
+        stored::produce(&self.rows, &config).await;
+        self.whole(&config).await
+    }
+
+    async fn insert_many(&self, database: &str) -> Took {
+        let database = self.client.database(database);
+        database.create_collection("events").await.unwrap();
+        let events = database.collection::<EventDoc>("events");
+        let start = Instant::now();
+        for write in &self.writes {
+            events.insert_many(write.events.iter().map(EventDoc::from)).ordered(false).await.unwrap();
+        }
+        let took = Took::since(start);
+        assert_eq!(events.count_documents(doc! {}).await.unwrap(), self.rows.len() as u64);
+        took
+    }
+
+    async fn store(&self, config: &Config) -> Took {
+        let store = store::open(&config.store).await.unwrap();
+        let epoch = store.claim().await.unwrap().epoch;
+        let start = Instant::now();
+        for write in &self.writes {
+            store.persist(epoch, write).await.unwrap();
+        }
+        Took::since(start)
+    }
+
+    async fn consume(&self, config: &Config) -> Took {
+        let (start, mut first) = (Instant::now(), None);
+        let mut consumer = consume::open(config, Offsets::default()).await.unwrap();
+        let mut read = 0;
+        while read < self.rows.len() {
+            read += consumer.poll(1024).await.unwrap().len();
+            first.get_or_insert_with(|| start.elapsed().as_secs_f64());
+        }
+        let took = Took { first: first.unwrap_or_default(), ..Took::since(start) };
+        consumer.close().await;
+        took
+    }
+
+    fn learn(&self, config: &Config) -> Took {
+        let (raw, now) = (self.raw.clone(), tokio::time::Instant::now());
+        let start = Instant::now();
+        let mut gatherer = Gatherer::new(&config.gather, Progress::default());
+        let mut learner = Learner::new(events::params(config.learn.factors));
+        let mut publisher = Publisher::new(Published::default(), View::default());
+        for batch in raw.into_iter().filter_map(|raw| gatherer.push(now, decode(raw, &config.decode))) {
+            publisher.observe(&learner.learn(&batch).unwrap());
+            publisher.publish(learner.publish(), Version::after(&batch, 0));
+        }
+        Took::since(start)
+    }
+}
