@@ -285,15 +285,9 @@ fn event_of(row: &rusqlite::Row<'_>, topic: &Arc<str>) -> rusqlite::Result<RawEv
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::producer::testing::{config, record};
-    use crate::capture::producer::{self, Producer};
-
-    async fn produce(producer: &dyn Producer, numbers: std::ops::Range<u32>) {
-        for number in numbers {
-            producer.send(record(&format!("{}", number % 13), &number.to_string())).await.unwrap();
-        }
-        producer.flush().await.unwrap();
-    }
+    use crate::capture::producer;
+    use crate::capture::producer::testing::config;
+    use crate::consume::testing::{after, numbers, produce};
 
     async fn read(consumer: &mut dyn Consumer, count: usize, max: usize) -> Vec<RawEvent> {
         let mut events = Vec::new();
@@ -303,18 +297,6 @@ mod tests {
             events.extend(polled);
         }
         events
-    }
-
-    fn numbers(events: &[RawEvent]) -> Vec<u32> {
-        events.iter().map(|event| String::from_utf8_lossy(&event.payload).parse().unwrap()).collect()
-    }
-
-    fn after(events: &[RawEvent]) -> Offsets {
-        let mut offsets = Offsets::default();
-        for RawEvent { position, .. } in events {
-            offsets.set(position.topic.clone(), position.partition, position.offset + 1);
-        }
-        offsets
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -289,9 +289,10 @@ mod tests {
     use rdkafka::producer::DefaultProducerContext;
 
     use super::*;
+    use crate::capture::producer;
     use crate::capture::producer::testing::{config, record};
-    use crate::capture::producer::{self, Producer};
     use crate::config::{BrokerKind, Config};
+    use crate::consume::testing::{after, numbers, produce};
 
     type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -304,15 +305,6 @@ mod tests {
         (cluster, config)
     }
 
-    async fn produce(producer: &dyn Producer, numbers: std::ops::Range<u32>) {
-        let count = u64::from(numbers.end);
-        for number in numbers {
-            producer.send(record(&format!("{}", number % 13), &number.to_string())).await.unwrap();
-        }
-        let counts = producer.flush().await.unwrap();
-        assert_eq!((counts.delivered, counts.failed), (count, 0), "{counts:?}");
-    }
-
     async fn read(consumer: &mut dyn Consumer, count: usize) -> Vec<RawEvent> {
         let mut events = Vec::new();
         while events.len() < count {
@@ -320,18 +312,6 @@ mod tests {
             events.extend(polled.expect("records within 30 seconds").unwrap());
         }
         events
-    }
-
-    fn numbers(events: &[RawEvent]) -> Vec<u32> {
-        events.iter().map(|event| String::from_utf8_lossy(&event.payload).parse().unwrap()).collect()
-    }
-
-    fn after(events: &[RawEvent]) -> Offsets {
-        let mut offsets = Offsets::default();
-        for RawEvent { position, .. } in events {
-            offsets.set(position.topic.clone(), position.partition, position.offset + 1);
-        }
-        offsets
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,8 @@
 mod embedded;
 mod kafka;
 pub mod offsets;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 

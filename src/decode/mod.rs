@@ -106,6 +106,25 @@ pub struct Reject {
     pub detail: String,
 }
 
+/// Events for the tests of the stages behind this one.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A rating at the beginning of a topic.
+    pub(crate) fn event(user: impl Into<String>, item: impl Into<String>, rating: f32) -> Event {
+        Event {
+            position: Position { topic: "t".into(), partition: 0, offset: 0 },
+            user: user.into(),
+            item: item.into(),
+            rating: Some(rating),
+            count: None,
+            ts: 0,
+            id: None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -4,18 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::consume::RawEvent;
-use crate::decode::Reason;
+use crate::decode::{Reason, testing};
 
 fn event(partition: i32, offset: i64) -> Event {
-    Event {
-        position: Position { topic: "t".into(), partition, offset },
-        user: format!("u{offset}"),
-        item: format!("i{partition}"),
-        rating: Some(3.0),
-        count: None,
-        ts: offset,
-        id: None,
-    }
+    let position = Position { topic: "t".into(), partition, offset };
+    Event { position, ..testing::event(format!("u{offset}"), format!("i{partition}"), 3.0) }
 }
 
 fn reject(partition: i32, offset: i64) -> Reject {

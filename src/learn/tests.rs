@@ -9,7 +9,7 @@ use super::model::Predictor;
 use super::params::MfParams;
 use super::*;
 use crate::config::Config;
-use crate::consume::Position;
+use crate::decode::testing;
 
 fn params(change: impl FnOnce(&mut Config)) -> MfValidParams {
     let mut config = Config::default();
@@ -19,15 +19,7 @@ fn params(change: impl FnOnce(&mut Config)) -> MfValidParams {
 }
 
 fn event((user, item, rating): (u8, u8, f32)) -> Event {
-    Event {
-        position: Position { topic: "t".into(), partition: 0, offset: 0 },
-        user: format!("u{user}"),
-        item: format!("i{item}"),
-        rating: Some(rating),
-        count: None,
-        ts: 0,
-        id: None,
-    }
+    testing::event(format!("u{user}"), format!("i{item}"), rating)
 }
 
 fn batch(events: &[(u8, u8, f32)]) -> MicroBatch {

@@ -5,8 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Config;
-use crate::consume::Position;
-use crate::decode::Event;
+use crate::decode::testing;
 use crate::gather::MicroBatch;
 use crate::learn::Learner;
 use crate::learn::params::MfParams;
@@ -21,15 +20,7 @@ fn publisher() -> Publisher {
 }
 
 fn batch(first_seq: u64, events: &[(u8, u16, f32)]) -> MicroBatch {
-    let event = |&(user, item, rating): &(u8, u16, f32)| Event {
-        position: Position { topic: "t".into(), partition: 0, offset: 0 },
-        user: format!("u{user}"),
-        item: format!("i{item}"),
-        rating: Some(rating),
-        count: None,
-        ts: 0,
-        id: None,
-    };
+    let event = |&(user, item, rating): &(u8, u16, f32)| testing::event(format!("u{user}"), format!("i{item}"), rating);
     MicroBatch { number: 1, first_seq, events: events.iter().map(event).collect(), ..MicroBatch::default() }
 }
 

@@ -10,8 +10,7 @@ use super::status::Phase;
 use super::*;
 use crate::capture::Item;
 use crate::config::Config;
-use crate::consume::Position;
-use crate::decode::{Event, Reason};
+use crate::decode::{Reason, testing};
 use crate::gather::MicroBatch;
 use crate::learn::Learner;
 use crate::learn::params::MfParams;
@@ -22,16 +21,9 @@ fn state() -> AppState {
     let readers = Published::default();
     let mut learner = Learner::new(MfParams::new(&config.learn, &config.decode).check().unwrap());
     let mut publisher = Publisher::new(Arc::clone(&readers), View::default());
-    let event = |(user, item): (&str, &str)| Event {
-        position: Position { topic: "t".into(), partition: 0, offset: 0 },
-        user: user.into(),
-        item: item.into(),
-        rating: Some(4.0),
-        count: None,
-        ts: 0,
-        id: None,
-    };
-    let events = [("a/b", "1"), ("a/b", "2"), ("é😀", "2"), ("c", "3")].map(event).to_vec();
+    let events = [("a/b", "1"), ("a/b", "2"), ("é😀", "2"), ("c", "3")]
+        .map(|(user, item)| testing::event(user, item, 4.0))
+        .to_vec();
     let batch = MicroBatch { number: 1, first_seq: 1, events, ..MicroBatch::default() };
     publisher.observe(&learner.learn(&batch).unwrap());
     publisher.publish(learner.publish(), Version::after(&batch, 0));

@@ -6,8 +6,7 @@ use linfa::ParamGuard;
 
 use super::*;
 use crate::config::Config;
-use crate::consume::Position;
-use crate::decode::Event;
+use crate::decode::testing;
 use crate::gather::MicroBatch;
 use crate::learn::Learner;
 use crate::learn::params::MfParams;
@@ -27,16 +26,10 @@ impl Model {
     }
 
     fn learn(&mut self, events: impl IntoIterator<Item = (u32, u32)>) -> Arc<View> {
-        let event = |(user, item): (u32, u32)| Event {
-            position: Position { topic: "t".into(), partition: 0, offset: 0 },
-            user: format!("u{user}"),
-            item: format!("i{item}"),
-            rating: Some((1 + (user * 7 + item * 3) % 5) as f32),
-            count: None,
-            ts: 0,
-            id: None,
+        let event = |(user, item): (u32, u32)| {
+            testing::event(format!("u{user}"), format!("i{item}"), (1 + (user * 7 + item * 3) % 5) as f32)
         };
-        let events: Vec<Event> = events.into_iter().map(event).collect();
+        let events = events.into_iter().map(event).collect();
         let batch = MicroBatch { number: 1, first_seq: self.seq + 1, events, ..MicroBatch::default() };
         self.seq = batch.seqs().end - 1;
         self.publisher.observe(&self.learner.learn(&batch).unwrap());
