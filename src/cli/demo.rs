@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use indicatif::HumanCount;
+use indicatif::{HumanCount, ProgressBar};
 use tokio::time::{Instant, sleep};
 
 use super::data::Progress;
 use super::run::Service;
 use super::{out, telemetry};
-use crate::capture::producer::Producer;
-use crate::capture::{self, CaptureError, Dataset, Pace, producer, sample};
+use crate::capture::producer::Deliveries;
+use crate::capture::{self, CaptureError, Dataset, Interaction, Pace, producer, sample};
 use crate::config::{BrokerKind, Config, StoreKind};
 use crate::publish::View;
 use crate::shutdown::Interrupted;
@@ -104,48 +104,22 @@ fn get(from: Option<&Path>) -> anyhow::Result<Dataset> {
 
 /// Replays what the log does not hold yet, waits until all of it is durable, and prints what was learned.
 async fn show(service: &Service, dataset: Dataset, config: &Config) -> anyhow::Result<()> {
-    let (address, name) = (service.address, dataset.name.clone());
+    let name = dataset.name.clone();
     let n_rows = dataset.n_rows.context("the demo's data set is in memory, so that its rows are counted")?;
     let on_log = until_running(service).await?;
     let before = service.published.load().version().seq;
-    out::print(&format!(
-        "Dashboard        http://{address}/\n\
-         Recommendations  curl -s 'http://{address}/recommend/196?n=10'\n\
-         Store            sqlite3 {} 'select * from events limit 5'\n",
-        config.store.data_dir.join("store.db").display()
-    ))?;
+    announce(service, config)?;
     if on_log > 0 {
+        let [before, on_log, n_rows] = [before, on_log, n_rows].map(HumanCount);
+        let dir = config.store.data_dir.display();
         out::print(&format!(
-            "Resumed from {} at event {}, with {} of {} rows on the log; --fresh starts over.\n",
-            config.store.data_dir.display(),
-            HumanCount(before),
-            HumanCount(on_log),
-            HumanCount(n_rows)
+            "Resumed from {dir} at event {before}, with {on_log} of {n_rows} rows on the log; --fresh starts over.\n"
         ))?;
     }
     let start = Instant::now();
-    let producer = producer::open(config).await?;
     let bar = out::progress(Some(n_rows), name.clone());
     let rows = dataset.rows.skip(usize::try_from(on_log)?);
-    let replayed = async {
-        let deliveries = capture::replay(rows, &*producer as &dyn Producer, Pace::default(), |_| ()).await?;
-        anyhow::ensure!(
-            deliveries.failed == 0,
-            "the log refused {} rows: {:?}",
-            deliveries.failed,
-            deliveries.first_error
-        );
-        Ok(())
-    };
-    let followed = async {
-        while durable(service) < n_rows {
-            anyhow::ensure!(!service.is_over(), "the engine has stopped");
-            bar.set_position(service.published.load().version().seq);
-            sleep(LOOK_EVERY).await;
-        }
-        Ok(())
-    };
-    let done = tokio::try_join!(replayed, followed);
+    let done = tokio::try_join!(replay(rows, config), until_durable(service, n_rows, &bar));
     let seconds = start.elapsed().as_secs_f64();
     bar.finish_and_clear();
     telemetry::bars().remove(&bar);
@@ -154,6 +128,35 @@ async fn show(service: &Service, dataset: Dataset, config: &Config) -> anyhow::R
     let new = view.version().seq - before;
     print_table(&name, &view, (new, seconds), &engine::model_hash(config, &view).to_string())?;
     print_recommendations(service, &view)
+}
+
+fn announce(service: &Service, config: &Config) -> anyhow::Result<()> {
+    let (address, store) = (service.address, config.store.data_dir.join("store.db"));
+    out::print(&format!(
+        "Dashboard        http://{address}/\n\
+         Recommendations  curl -s 'http://{address}/recommend/196?n=10'\n\
+         Store            sqlite3 {} 'select * from events limit 5'\n",
+        store.display()
+    ))
+}
+
+async fn replay(rows: impl Iterator<Item = Result<Interaction, CaptureError>>, config: &Config) -> anyhow::Result<()> {
+    let producer = producer::open(config).await?;
+    let deliveries = capture::replay(rows, &*producer, Pace::default(), |_| ()).await?;
+    let Deliveries { failed, first_error, .. } = deliveries;
+    anyhow::ensure!(failed == 0, "the log refused {failed} rows: {}", first_error.unwrap_or_default());
+    Ok(())
+}
+
+/// Waits until the store holds `n_rows` records, as events or as dead letters.
+async fn until_durable(service: &Service, n_rows: u64, bar: &ProgressBar) -> anyhow::Result<()> {
+    let durable = || service.status.durable_seq() + service.status.rejects().values().sum::<u64>();
+    while durable() < n_rows {
+        anyhow::ensure!(!service.is_over(), "the engine has stopped");
+        bar.set_position(service.published.load().version().seq);
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 /// Waits until the engine reads the log, and returns the number of records on it.
@@ -166,11 +169,6 @@ async fn until_running(service: &Service) -> anyhow::Result<u64> {
         anyhow::ensure!(!service.is_over(), "the engine has stopped");
         sleep(LOOK_EVERY).await;
     }
-}
-
-/// Records that the store holds, as events or as dead letters.
-fn durable(service: &Service) -> u64 {
-    service.status.durable_seq() + service.status.rejects().values().sum::<u64>()
 }
 
 fn learned(view: &View) -> String {

@@ -196,23 +196,8 @@ pub async fn load(store: &dyn Store, manifest: &Manifest) -> Result<View, StoreE
         );
         return Err(StoreError::Unsuitable { location: store.location(), reason });
     }
-    let mut hashes = BTreeMap::new();
-    for section in &manifest.sections {
-        let index: Vec<Vec<Hash>> = decoded(store, manifest, &section.index).await?;
-        hashes.insert(section.name.as_str(), index.concat());
-    }
+    let hashes = listed(store, manifest).await?;
     let of = |name: &str| hashes.get(name).map_or(&[][..], Vec::as_slice);
-    let whole = model_hash(
-        &manifest.params,
-        manifest.sections.iter().map(|section| (section.name.as_str(), section.rows, &hashes[section.name.as_str()])),
-    );
-    if whole != manifest.sha256 {
-        return Err(damaged(
-            store,
-            manifest,
-            format!("its parts hash to {whole}, the manifest says {}", manifest.sha256),
-        ));
-    }
     let scalars: Vec<Scalars> = decoded(store, manifest, of("scalars")).await?;
     let Some(scalars) = scalars.into_iter().next() else {
         return Err(damaged(store, manifest, "it has no scalars".into()));
@@ -237,6 +222,21 @@ pub async fn load(store: &dyn Store, manifest: &Manifest) -> Result<View, StoreE
     };
     let version = Version { seq: manifest.seq, batch: manifest.batch, published_at_ms: manifest.created_at_ms };
     Ok(View::new(version, learned, history))
+}
+
+/// Block hashes of each section by its name, checked against the hash of the whole.
+async fn listed<'m>(store: &dyn Store, manifest: &'m Manifest) -> Result<BTreeMap<&'m str, Vec<Hash>>, StoreError> {
+    let mut hashes = BTreeMap::new();
+    for section in &manifest.sections {
+        let index: Vec<Vec<Hash>> = decoded(store, manifest, &section.index).await?;
+        hashes.insert(section.name.as_str(), index.concat());
+    }
+    let sections = manifest.sections.iter().map(|section| (section.name.as_str(), section.rows));
+    let whole = model_hash(&manifest.params, sections.map(|(name, rows)| (name, rows, &hashes[name])));
+    if whole == manifest.sha256 {
+        return Ok(hashes);
+    }
+    Err(damaged(store, manifest, format!("its parts hash to {whole}, the manifest says {}", manifest.sha256)))
 }
 
 async fn decoded<B: Codec>(store: &dyn Store, manifest: &Manifest, hashes: &[Hash]) -> Result<Vec<B>, StoreError> {
