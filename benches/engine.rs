@@ -21,7 +21,7 @@ use comfy_table::Table;
 use events::stored::{self, EventDoc};
 use freshet::capture::Interaction;
 use freshet::config::{BrokerKind, Config, StoreKind};
-use freshet::consume::{self, Offsets, RawEvent};
+use freshet::consume::{self, Offsets};
 use freshet::decode::decode;
 use freshet::engine::Engine;
 use freshet::gather::{Gatherer, Progress};
@@ -51,43 +51,33 @@ async fn measure() {
     for round in 0..ROUNDS {
         for (path, times) in PATHS.iter().zip(&mut times) {
             let took = bench.time(path).await;
-            eprintln!("round {round}: {path} {:.3} s", took.total);
+            eprintln!("round {round}: {path} {:.3} s", took.0);
             times.push(took);
         }
     }
-    report(times, bench.rows.len());
+    report(times, bench.rows.len() as f64);
 }
 
-/// Seconds from the start to the last event, and to the first one.
-#[derive(Clone, Copy)]
-struct Took {
-    total: f64,
-    first: f64,
-}
+/// Seconds from the start to the last event, and to the first one where the wait for it is part of them.
+type Took = (f64, f64);
 
-impl Took {
-    fn since(start: Instant) -> Self {
-        Self { total: start.elapsed().as_secs_f64(), first: 0.0 }
-    }
-}
-
-fn report(times: [Vec<Took>; PATHS.len()], events: usize) {
-    let medians = times.map(|mut times| {
+fn report(mut times: [Vec<Took>; PATHS.len()], events: f64) {
+    for times in &mut times {
         times.remove(0);
-        times.sort_by(|a, b| a.total.total_cmp(&b.total));
-        (times[times.len() / 2], times[0].total, times[times.len() - 1].total)
-    });
-    let rate = |took: Took| events as f64 / took.total;
-    let limit = rate(medians[1].0);
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    let median = |times: &[Took]| times[times.len() / 2];
+    let (limit, _) = median(&times[1]);
     let mut table = Table::new();
     table.set_header(["", "events/s", "of insert_many", "median seconds", "before the first event"]);
-    for (path, (median, least, most)) in PATHS.iter().zip(medians) {
+    for (path, times) in PATHS.iter().zip(&times) {
+        let (total, first) = median(times);
         table.add_row([
             (*path).to_owned(),
-            format!("{:.0}", rate(median)),
-            format!("{:.2}", rate(median) / limit),
-            format!("{:.3} ({least:.3} to {most:.3})", median.total),
-            format!("{:.3}", median.first),
+            format!("{:.0}", events / total),
+            format!("{:.2}", limit / total),
+            format!("{total:.3} ({:.3} to {:.3})", times[0].0, times[times.len() - 1].0),
+            format!("{first:.3}"),
         ]);
     }
     println!("{table}");
@@ -95,7 +85,6 @@ fn report(times: [Vec<Took>; PATHS.len()], events: usize) {
 
 struct Bench {
     rows: Vec<Interaction>,
-    raw: Vec<RawEvent>,
     /// The writes that the engine would make.
     writes: Vec<DurableWrite>,
     /// Kafka, with every row on its topic, and MongoDB.
@@ -115,13 +104,12 @@ impl Bench {
         stored::produce(&rows, &servers).await;
         let client = Client::with_uri_str(support::mongodb()).await.unwrap();
         let writes = stored::writes(&rows, &servers.broker.topic, servers.store.write_batch);
-        Self { raw: events::raw(&rows, &servers.broker.topic), rows, writes, servers, client }
+        Self { rows, writes, servers, client }
     }
 
     async fn time(&self, path: &str) -> Took {
         let mut config = self.servers.clone();
-        config.broker.group = support::unique("bench");
-        config.store.database = support::unique("bench");
+        (config.broker.group, config.store.database) = (support::unique("bench"), support::unique("bench"));
         let took = match path {
             "whole path" => self.whole(&config).await,
             "insert_many" => self.insert_many(&config.store.database).await,
@@ -146,7 +134,7 @@ impl Bench {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let took = Took { first: first.unwrap_or_default(), ..Took::since(start) };
+        let took = (start.elapsed().as_secs_f64(), first.unwrap_or_default());
         stop.cancel();
         running.await.unwrap().unwrap();
         took
@@ -170,19 +158,18 @@ impl Bench {
         for write in &self.writes {
             events.insert_many(write.events.iter().map(EventDoc::from)).ordered(false).await.unwrap();
         }
-        let took = Took::since(start);
+        let took = (start.elapsed().as_secs_f64(), 0.0);
         assert_eq!(events.count_documents(doc! {}).await.unwrap(), self.rows.len() as u64);
         took
     }
 
     async fn store(&self, config: &Config) -> Took {
         let store = store::open(&config.store).await.unwrap();
-        let epoch = store.claim().await.unwrap().epoch;
-        let start = Instant::now();
+        let (epoch, start) = (store.claim().await.unwrap().epoch, Instant::now());
         for write in &self.writes {
             store.persist(epoch, write).await.unwrap();
         }
-        Took::since(start)
+        (start.elapsed().as_secs_f64(), 0.0)
     }
 
     async fn consume(&self, config: &Config) -> Took {
@@ -193,14 +180,14 @@ impl Bench {
             read += consumer.poll(1024).await.unwrap().len();
             first.get_or_insert_with(|| start.elapsed().as_secs_f64());
         }
-        let took = Took { first: first.unwrap_or_default(), ..Took::since(start) };
+        let took = (start.elapsed().as_secs_f64(), first.unwrap_or_default());
         consumer.close().await;
         took
     }
 
     fn learn(&self, config: &Config) -> Took {
-        let (raw, now) = (self.raw.clone(), tokio::time::Instant::now());
-        let start = Instant::now();
+        let raw = events::raw(&self.rows, &config.broker.topic);
+        let (start, now) = (Instant::now(), tokio::time::Instant::now());
         let mut gatherer = Gatherer::new(&config.gather, Progress::default());
         let mut learner = Learner::new(events::params(config.learn.factors));
         let mut publisher = Publisher::new(Published::default(), View::default());
@@ -208,6 +195,6 @@ impl Bench {
             publisher.observe(&learner.learn(&batch).unwrap());
             publisher.publish(learner.publish(), Version::after(&batch, 0));
         }
-        Took::since(start)
+        (start.elapsed().as_secs_f64(), 0.0)
     }
 }

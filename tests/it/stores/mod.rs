@@ -313,9 +313,14 @@ async fn a_write_that_fails_in_the_middle_leaves_nothing(store: Arc<dyn Store>) 
 
 async fn a_large_write_is_one_write(store: Arc<dyn Store>) {
     let epoch = store.claim().await.unwrap().epoch;
-    let write = write(1..=20_000);
-    store.persist(epoch, &write).await.unwrap();
-    assert_eq!(all_events(&store).await, write.events);
+    let many = write(1..=20_000);
+    store.persist(epoch, &many).await.unwrap();
+    assert_eq!(all_events(&store).await, many.events);
+    // More bytes than one command of MongoDB may have.
+    let mut wide = write(20_001..=20_020);
+    wide.events.iter_mut().for_each(|learned| learned.event.id = Some("x".repeat(1 << 20)));
+    store.persist(epoch, &wide).await.unwrap();
+    assert_eq!(store.events(20_001, 100).await.unwrap(), wide.events);
 }
 
 async fn manifests_come_back_newest_first(store: Arc<dyn Store>) {
