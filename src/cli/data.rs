@@ -17,6 +17,7 @@ use crate::capture::dataset::{self, DOWNLOADS};
 use crate::capture::fetch::{self, Step};
 use crate::capture::known::{KNOWN, Known};
 use crate::config::Config;
+use crate::telemetry;
 
 /// Gets, lists and converts data sets.
 #[derive(clap::Args, Debug)]
@@ -130,7 +131,7 @@ impl Progress {
     fn received(&mut self, bytes: u64, total: Option<u64>) {
         // The bar draws nothing where standard error is no terminal.
         let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new(total.unwrap_or(0));
+            let bar = telemetry::bars().add(ProgressBar::new(total.unwrap_or(0)));
             let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.enable_steady_tick(Duration::from_millis(100));

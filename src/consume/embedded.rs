@@ -97,10 +97,9 @@ impl Consumer for EmbeddedConsumer {
                 return Err(error);
             }
             let read = self.reads.recv().await;
-            let ended = || LogError::Embedded {
-                action: "read",
-                path: self.name.to_string(),
-                reason: "its reading thread has ended; restart".to_owned(),
+            let ended = || {
+                let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.error("read", "its reading thread has ended; restart".to_owned())
             };
             self.ready = read.ok_or_else(ended)??.into();
         }

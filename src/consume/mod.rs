@@ -12,6 +12,7 @@ mod testing;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::capture::LogError;
 use crate::config::{BrokerKind, Config};
@@ -43,7 +44,7 @@ pub struct RawEvent {
 }
 
 /// How far behind the log's end the reading is, for one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PartitionLag {
     /// Topic name.
     pub topic: Arc<str>,

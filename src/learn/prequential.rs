@@ -19,6 +19,19 @@ struct Errors {
     squared: f64,
 }
 
+/// Test-then-learn figures over every event so far, with the running mean of the ratings beside them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Mean absolute error of the model.
+    pub mae: f64,
+    /// Root mean squared error of the model.
+    pub rmse: f64,
+    /// Mean absolute error of the running mean.
+    pub mean_mae: f64,
+    /// Root mean squared error of the running mean.
+    pub mean_rmse: f64,
+}
+
 impl Errors {
     fn add(&mut self, error: f64) {
         self.absolute += error.abs();
@@ -41,6 +54,12 @@ impl Prequential {
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// The figures so far.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics { mae: self.mae(), rmse: self.rmse(), mean_mae: self.mean_mae(), mean_rmse: self.mean_rmse() }
     }
 
     /// Mean absolute error of the model; 0 before the first event.

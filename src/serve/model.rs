@@ -1,7 +1,6 @@
 //! `GET /model` and `GET /snapshots`: what a person asks of the model.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +11,7 @@ use super::recommend::ModelStamp;
 use super::status::{Phase, SnapshotSummary};
 use crate::consume::PartitionLag;
 use crate::decode::Reason;
+use crate::learn::prequential::Metrics;
 
 #[derive(Serialize)]
 pub(super) struct ModelAnswer {
@@ -26,7 +26,7 @@ pub(super) struct ModelAnswer {
     /// Dead letters by reason.
     rejects: BTreeMap<Reason, u64>,
     durable_seq: u64,
-    lag: Vec<LagAnswer>,
+    lag: Vec<PartitionLag>,
     /// The newest snapshot.
     snapshot: Option<SnapshotSummary>,
 }
@@ -35,47 +35,24 @@ pub(super) struct ModelAnswer {
 #[derive(Serialize)]
 struct MetricsAnswer {
     events: u64,
-    mae: f64,
-    rmse: f64,
-    mean_mae: f64,
-    mean_rmse: f64,
-}
-
-#[derive(Serialize)]
-struct LagAnswer {
-    topic: Arc<str>,
-    partition: i32,
-    position: i64,
-    end: i64,
-}
-
-impl LagAnswer {
-    fn of(lag: &PartitionLag) -> Self {
-        Self { topic: Arc::clone(&lag.topic), partition: lag.partition, position: lag.position, end: lag.end }
-    }
+    #[serde(flatten)]
+    figures: Metrics,
 }
 
 pub(super) async fn model(State(state): State<AppState>) -> Json<ModelAnswer> {
     let (view, status) = (state.published.load_full(), &state.status);
     let learned = view.learned();
     let prequential = &learned.prequential;
-    let lag = status.lag.load_full();
     Json(ModelAnswer {
         stamp: ModelStamp::of(&view),
         phase: status.phase(),
         params: status.params.clone(),
         users: learned.users.len(),
         items: learned.items.len(),
-        metrics: MetricsAnswer {
-            events: prequential.events(),
-            mae: prequential.mae(),
-            rmse: prequential.rmse(),
-            mean_mae: prequential.mean_mae(),
-            mean_rmse: prequential.mean_rmse(),
-        },
+        metrics: MetricsAnswer { events: prequential.events(), figures: prequential.metrics() },
         rejects: status.rejects(),
         durable_seq: status.durable_seq(),
-        lag: lag.iter().map(LagAnswer::of).collect(),
+        lag: status.lag.load().as_ref().clone(),
         snapshot: status.snapshots.load().first().cloned(),
     })
 }

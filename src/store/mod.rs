@@ -22,6 +22,7 @@ use crate::config::{StoreConfig, StoreKind};
 use crate::consume::Offsets;
 use crate::decode::{Event, Reason, Reject};
 pub use crate::gather::Progress;
+pub use crate::learn::prequential::Metrics;
 
 pub use hash::Hash;
 
@@ -72,19 +73,6 @@ pub struct Counts {
     pub items: u64,
     /// Events learned.
     pub events: u64,
-}
-
-/// Test-then-learn figures over every event so far, with the running mean of the ratings beside them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
-    /// Mean absolute error of the model.
-    pub mae: f64,
-    /// Root mean squared error of the model.
-    pub rmse: f64,
-    /// Mean absolute error of the running mean.
-    pub mean_mae: f64,
-    /// Root mean squared error of the running mean.
-    pub mean_rmse: f64,
 }
 
 /// One part of a snapshot: rows in blocks.

@@ -116,7 +116,7 @@ pub(crate) mod testing {
 
     /// The defaults, with the data in `dir` and a broker that is given up soon.
     pub(crate) fn config(dir: &Path) -> Config {
-        let mut config: Config = toml::from_str(crate::config::DEFAULT_TOML).unwrap();
+        let mut config = Config::default();
         config.store.data_dir = dir.to_owned();
         config.broker.connect_timeout = std::time::Duration::from_secs(10);
         config

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Block, Counts, Hash, Manifest, Metrics, SNAPSHOT_FORMAT, Section, Store, StoreError};
+use super::{Block, Counts, Hash, Manifest, SNAPSHOT_FORMAT, Section, Store, StoreError};
 use crate::consume::Offsets;
 use crate::learn::LearnedState;
 use crate::learn::blocks::Shared;
@@ -131,7 +131,7 @@ impl Encoder {
             offsets: taken.offsets,
             params: self.params.clone(),
             counts: Counts { users: users as u64, items: items as u64, events: learned.prequential.events() },
-            metrics: Metrics::of(&learned.prequential),
+            metrics: learned.prequential.metrics(),
             sections,
             sha256,
         };
@@ -144,19 +144,6 @@ impl Encoder {
     #[must_use]
     pub fn hash(mut self, view: &View) -> Hash {
         self.encode(view, Taken::default()).0.sha256
-    }
-}
-
-impl Metrics {
-    /// The figures so far.
-    #[must_use]
-    pub fn of(prequential: &Prequential) -> Self {
-        Self {
-            mae: prequential.mae(),
-            rmse: prequential.rmse(),
-            mean_mae: prequential.mean_mae(),
-            mean_rmse: prequential.mean_rmse(),
-        }
     }
 }
 
