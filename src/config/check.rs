@@ -49,7 +49,7 @@ fn time(text: &str) -> Option<SignedDuration> {
     text.parse().ok()
 }
 
-pub(super) const RANGES: [(&str, Range); 25] = [
+pub(super) const RANGES: [(&str, Range); 31] = [
     ("broker.partitions", Range::Whole(1, 10_000)),
     ("broker.replication", Range::Whole(1, 10)),
     ("broker.connect_timeout", Range::Time("0s", "1h")),
@@ -59,13 +59,19 @@ pub(super) const RANGES: [(&str, Range); 25] = [
     ("gather.linger", Range::Time("0s", "1h")),
     ("gather.length", Range::Time("1ms", "1h")),
     ("gather.slide", Range::Time("1ms", "1h")),
-    ("learn.factors", Range::Whole(1, 1024)),
-    ("learn.bias_rate", Range::Real(0.0, 1.0)),
-    ("learn.factor_rate", Range::Real(0.0, 1.0)),
-    ("learn.bias_l2", Range::Real(0.0, 10.0)),
-    ("learn.factor_l2", Range::Real(0.0, 10.0)),
-    ("learn.init_scale", Range::Real(0.0, 10.0)),
     ("learn.seed", Range::Whole(0, i64::MAX)),
+    ("biases.rate", Range::Real(0.0, 1.0)),
+    ("biases.l2", Range::Real(0.0, 10.0)),
+    ("biased_mf.factors", Range::Whole(1, 1024)),
+    ("biased_mf.bias_rate", Range::Real(0.0, 1.0)),
+    ("biased_mf.factor_rate", Range::Real(0.0, 1.0)),
+    ("biased_mf.bias_l2", Range::Real(0.0, 10.0)),
+    ("biased_mf.factor_l2", Range::Real(0.0, 10.0)),
+    ("biased_mf.init_scale", Range::Real(0.0, 10.0)),
+    ("popularity.half_life", Range::Real(1.0, 1e12)),
+    ("item_knn.half_life", Range::Real(0.0, 1e6)),
+    ("item_knn.history", Range::Whole(1, 100_000)),
+    ("item_knn.neighbours", Range::Whole(1, 1_000_000)),
     ("store.connect_timeout", Range::Time("0s", "1h")),
     ("store.snapshot_every", Range::Whole(0, i64::MAX)),
     ("store.write_batch", Range::Whole(1, 100_000)),
@@ -80,6 +86,12 @@ pub(super) const RANGES: [(&str, Range); 25] = [
 /// The bounds of a key that has some.
 pub(super) fn range(key: &str) -> Option<Range> {
     RANGES.iter().find(|(name, _)| *name == key).map(|(_, range)| *range)
+}
+
+/// What is allowed, if the key has bounds and the value is not within them.
+#[must_use]
+pub fn out_of_range(key: &str, value: &Value) -> Option<String> {
+    range(key).filter(|range| !range.holds(value)).map(|range| range.to_string())
 }
 
 /// Every bound that the settings break. `config` is what `settings` say.
@@ -114,6 +126,7 @@ impl Checker<'_> {
             ("broker.servers", are_servers(&config.broker.servers), "host:port,host:port"),
             ("decode.min_rating", min.is_finite(), "a finite number"),
             ("decode.max_rating", max.is_finite(), "a finite number"),
+            ("learn.positive_rating", config.learn.positive_rating.is_finite(), "a finite number"),
             ("store.data_dir", is_name(&data_dir), "the path of a folder"),
             ("store.uri", is_mongodb_uri(&config.store.uri), address),
             ("store.database", is_database(&config.store.database), "1 to 63 bytes without / \\ . \" $ and spaces"),

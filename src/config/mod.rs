@@ -9,6 +9,7 @@
 
 mod check;
 mod layers;
+mod learn;
 mod load;
 mod mask;
 mod problem;
@@ -20,7 +21,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use check::out_of_range;
 pub use layers::{Setting, Source};
+pub use learn::{BiasedMfConfig, BiasesConfig, ItemKnnConfig, LearnConfig, LearnerKind, PopularityConfig};
 pub use load::{LoadOptions, Loaded, process_environment};
 pub use mask::{MASK, is_secret, mask_uri};
 pub use problem::{ConfigError, Problem};
@@ -38,8 +41,16 @@ pub struct Config {
     pub decode: DecodeConfig,
     /// How events become micro-batches.
     pub gather: GatherConfig,
-    /// The learner and its parameters.
+    /// Which learners run.
     pub learn: LearnConfig,
+    /// Parameters of the biases.
+    pub biases: BiasesConfig,
+    /// Parameters of the biased matrix factorization.
+    pub biased_mf: BiasedMfConfig,
+    /// Parameters of the decayed popularity.
+    pub popularity: PopularityConfig,
+    /// Parameters of the item-based nearest neighbours.
+    pub item_knn: ItemKnnConfig,
     /// Where events, dead letters and snapshots are kept.
     pub store: StoreConfig,
     /// HTTP.
@@ -134,36 +145,6 @@ pub struct GatherConfig {
     /// Time between two batches of a sliding window.
     #[serde(with = "duration")]
     pub slide: Duration,
-}
-
-/// Which learner runs.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LearnerKind {
-    /// Biased matrix factorization by stochastic gradient descent.
-    BiasedMf,
-}
-
-/// `[learn]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct LearnConfig {
-    /// Which learner runs.
-    pub learner: LearnerKind,
-    /// Number of factors.
-    pub factors: usize,
-    /// Learning rate of the biases.
-    pub bias_rate: f32,
-    /// Learning rate of the factors.
-    pub factor_rate: f32,
-    /// L2 regularization of the biases.
-    pub bias_l2: f32,
-    /// L2 regularization of the factors.
-    pub factor_l2: f32,
-    /// Standard deviation of new factors.
-    pub init_scale: f32,
-    /// Seed of the model's generator.
-    pub seed: u64,
 }
 
 /// Kind of store.

@@ -26,6 +26,7 @@ pub fn decode(raw: RawEvent, config: &DecodeConfig) -> Result<Event, Box<Reject>
             rating: wire.rating,
             count: wire.count,
             ts: wire.ts.unwrap_or(raw.timestamp_ms),
+            ts_of_event: wire.ts.is_some(),
             id: wire.id,
             position: raw.position,
         }),
@@ -67,6 +68,8 @@ pub struct Event {
     pub count: Option<f32>,
     /// When it happened, in milliseconds since the epoch; the log's timestamp where the event has none.
     pub ts: i64,
+    /// Whether the event itself said when. The log's timestamp is shown, never learned from.
+    pub ts_of_event: bool,
     /// Business id.
     pub id: Option<String>,
 }
@@ -120,6 +123,7 @@ pub(crate) mod testing {
             rating: Some(rating),
             count: None,
             ts: 0,
+            ts_of_event: true,
             id: None,
         }
     }

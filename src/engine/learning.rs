@@ -6,12 +6,12 @@ use tokio::sync::mpsc;
 
 use super::EngineError;
 use crate::gather::MicroBatch;
-use crate::learn::{Learner, Outcome};
+use crate::learn::{Outcome, Recommender};
 use crate::publish::{Publisher, Version, View};
 use crate::telemetry::now_ms;
 
 pub(super) struct Learning {
-    pub(super) learner: Learner,
+    pub(super) recommender: Recommender,
     pub(super) publisher: Publisher,
     pub(super) snapshot_every: u64,
 }
@@ -33,9 +33,9 @@ impl Learning {
         learned: &mpsc::Sender<LearnedBatch>,
     ) -> Result<(), EngineError> {
         while let Some(batch) = batches.blocking_recv() {
-            let outcomes = self.learner.learn(&batch)?;
+            let outcomes = self.recommender.learn(&batch)?;
             self.publisher.observe(&outcomes);
-            let view = self.publisher.publish(self.learner.publish(), Version::after(&batch, now_ms()));
+            let view = self.publisher.publish(self.recommender.publish(), Version::after(&batch, now_ms()));
             let snapshot = self.snapshot_due(&batch);
             // The next stage has ended: its error tells why.
             if learned.blocking_send(LearnedBatch { batch, outcomes, view, snapshot }).is_err() {

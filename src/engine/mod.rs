@@ -10,10 +10,8 @@ mod learning;
 mod recovery;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use linfa::ParamGuard;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -22,13 +20,13 @@ use crate::capture::LogError;
 use crate::config::Config;
 use crate::consume::{self, OffsetError};
 use crate::gather::Gatherer;
-use crate::learn::LearnError;
-use crate::learn::params::{MfParams, MfValidParams, ParamError};
+use crate::learn::params::{self, Named};
+use crate::learn::{LearnError, Recommender};
 use crate::publish::{Published, Publisher, View};
 use crate::serve::Status;
 use crate::serve::status::Phase;
 use crate::shutdown::StopDeadline;
-use crate::store::snapshot::{Encoder, Params};
+use crate::store::snapshot::Encoder;
 use crate::store::{Hash, Store, StoreError};
 
 use recovery::Recovered;
@@ -36,9 +34,8 @@ use recovery::Recovered;
 /// An engine that has its parts and has not started.
 pub struct Engine {
     config: Config,
-    params: MfValidParams,
     /// The parameters by name, as snapshots hold them.
-    named: Params,
+    named: Named,
     store: Arc<dyn Store>,
     published: Published,
     status: Arc<Status>,
@@ -47,16 +44,13 @@ pub struct Engine {
 /// Why an engine stopped, other than by request.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// A parameter is out of its range.
-    #[error("{0}")]
-    Params(#[from] ParamError),
     /// The log cannot be read.
     #[error("{0}")]
     Log(#[from] LogError),
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The learner refused a batch.
+    /// A parameter is out of its range, or the learner refused a batch.
     #[error("{0}")]
     Learn(#[from] LearnError),
     /// A batch does not continue the one before.
@@ -79,10 +73,10 @@ impl Engine {
     /// # Errors
     /// If a parameter is out of its range.
     pub fn new(config: &Config, store: Arc<dyn Store>) -> Result<Self, EngineError> {
-        let params = MfParams::new(&config.learn, &config.decode).check()?;
-        let named = named(config);
+        Recommender::new(config)?;
+        let named = params::named(config);
         let status = Arc::new(Status::new(named.clone()));
-        Ok(Self { config: config.clone(), params, named, store, published: Published::default(), status })
+        Ok(Self { config: config.clone(), named, store, published: Published::default(), status })
     }
 
     /// Readers' handle on the newest view.
@@ -113,7 +107,7 @@ impl Engine {
 
     async fn recover_and_learn(self, stop: CancellationToken) -> Result<(), EngineError> {
         let recovered = tokio::select! {
-            recovered = recovery::recover(&*self.store, &self.params, &self.named, &self.status) => recovered?,
+            recovered = recovery::recover(&*self.store, &self.config, &self.named, &self.status) => recovered?,
             () = stop.cancelled() => return Ok(()),
         };
         let consumer = tokio::select! {
@@ -138,7 +132,7 @@ impl Engine {
     }
 
     fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
-        let Recovered { epoch, progress, learner, view, snapshot, catalog } = recovered;
+        let Recovered { epoch, progress, recommender, view, snapshot, catalog } = recovered;
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -155,7 +149,7 @@ impl Engine {
             committable,
             status: Arc::clone(&self.status),
         };
-        let learning = learning::Learning { learner, publisher, snapshot_every: self.config.store.snapshot_every };
+        let learning = learning::Learning { recommender, publisher, snapshot_every: self.config.store.snapshot_every };
         let keeper = durability::Durability {
             store: Arc::clone(&self.store),
             epoch,
@@ -210,23 +204,5 @@ impl Stages {
 /// Hash of the whole model that a view holds.
 #[must_use]
 pub fn model_hash(config: &Config, view: &View) -> Hash {
-    Encoder::new(named(config)).hash(view)
-}
-
-/// Learner and parameters by name: what a model depends on besides the events.
-fn named(config: &Config) -> Params {
-    let exact = |value: f32| value.to_string().parse::<f64>().unwrap_or(f64::from(value)).into();
-    let (learn, decode) = (&config.learn, &config.decode);
-    BTreeMap::from([
-        ("learner".into(), serde_json::to_value(learn.learner).unwrap_or_default()),
-        ("factors".into(), learn.factors.into()),
-        ("bias_rate".into(), exact(learn.bias_rate)),
-        ("factor_rate".into(), exact(learn.factor_rate)),
-        ("bias_l2".into(), exact(learn.bias_l2)),
-        ("factor_l2".into(), exact(learn.factor_l2)),
-        ("init_scale".into(), exact(learn.init_scale)),
-        ("seed".into(), learn.seed.into()),
-        ("min_rating".into(), exact(decode.min_rating)),
-        ("max_rating".into(), exact(decode.max_rating)),
-    ])
+    Encoder::new(params::named(config)).hash(view)
 }

@@ -7,14 +7,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{EngineError, watch};
+use crate::config::Config;
 use crate::decode::Event;
 use crate::gather::{MicroBatch, Progress};
-use crate::learn::Learner;
-use crate::learn::params::MfValidParams;
+use crate::learn::Recommender;
+use crate::learn::params::Named;
 use crate::publish::{Published, Publisher, Version, View};
 use crate::serve::Status;
 use crate::serve::status::{Phase, SnapshotSummary};
-use crate::store::snapshot::{self, Params};
+use crate::store::snapshot;
 use crate::store::{Claim, LearnedEvent, Manifest, Store, StoreError};
 use crate::telemetry::now_ms;
 
@@ -28,7 +29,7 @@ const CANDIDATES: usize = 100;
 pub(super) struct Recovered {
     pub(super) epoch: u64,
     pub(super) progress: Progress,
-    pub(super) learner: Learner,
+    pub(super) recommender: Recommender,
     pub(super) view: Arc<View>,
     /// `seq` of the snapshot it began with; what was learned again after it is in no snapshot yet.
     pub(super) snapshot: u64,
@@ -38,8 +39,8 @@ pub(super) struct Recovered {
 
 pub(super) async fn recover(
     store: &dyn Store,
-    params: &MfValidParams,
-    named: &Params,
+    config: &Config,
+    named: &Named,
     status: &Status,
 ) -> Result<Recovered, EngineError> {
     let Claim { epoch, progress } = store.claim().await?;
@@ -51,21 +52,21 @@ pub(super) async fn recover(
     status.snapshots.store(Arc::new(manifests.iter().map(SnapshotSummary::from).collect()));
     let view = newest_whole(store, &manifests, named, progress.seq).await?;
     let snapshot = view.version().seq;
-    let mut replay = Replay::new(store, params, view);
+    let mut replay = Replay::new(store, config, view)?;
     replay.run_to(progress.seq).await?;
-    let (learner, view) = replay.finish(&progress);
+    let (recommender, view) = replay.finish(&progress);
     if progress.seq > 0 {
         let replayed = progress.seq - snapshot;
         tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");
     }
-    Ok(Recovered { epoch, progress, learner, view, snapshot, catalog })
+    Ok(Recovered { epoch, progress, recommender, view, snapshot, catalog })
 }
 
 /// The newest snapshot that is whole, of the same parameters, and not ahead of the events; an empty view if there is none.
 async fn newest_whole(
     store: &dyn Store,
     manifests: &[Manifest],
-    params: &Params,
+    params: &Named,
     durable_seq: u64,
 ) -> Result<View, EngineError> {
     let (same, other): (Vec<_>, Vec<_>) = manifests
@@ -90,7 +91,7 @@ async fn newest_whole(
 /// Learns stored events again, batch by batch as they were learned first.
 struct Replay<'s> {
     store: &'s dyn Store,
-    learner: Learner,
+    recommender: Recommender,
     publisher: Publisher,
     /// `seq` of the next event to learn.
     next: u64,
@@ -99,16 +100,16 @@ struct Replay<'s> {
 }
 
 impl<'s> Replay<'s> {
-    fn new(store: &'s dyn Store, params: &MfValidParams, view: View) -> Self {
+    fn new(store: &'s dyn Store, config: &Config, view: View) -> Result<Self, EngineError> {
         let next = view.version().seq + 1;
-        let learner = if next == 1 {
-            Learner::new(params.clone())
+        let recommender = if next == 1 {
+            Recommender::new(config)?
         } else {
-            Learner::resume(params.clone(), view.learned().clone())
+            Recommender::resume(config, view.learned().clone())
         };
         // Readers see the model only once it is whole.
         let publisher = Publisher::new(Published::default(), view);
-        Self { store, learner, publisher, next, recent: VecDeque::new() }
+        Ok(Self { store, recommender, publisher, next, recent: VecDeque::new() })
     }
 
     async fn run_to(&mut self, last: u64) -> Result<(), EngineError> {
@@ -143,7 +144,7 @@ impl<'s> Replay<'s> {
             self.recent.extend((first_seq..).zip(events.iter().cloned()));
         }
         let batch = MicroBatch { number, first_seq, events, rehearsal, rehearse_from, ..MicroBatch::default() };
-        let outcomes = self.learner.learn(&batch)?;
+        let outcomes = self.recommender.learn(&batch)?;
         self.publisher.observe(&outcomes);
         Ok(())
     }
@@ -168,10 +169,10 @@ impl<'s> Replay<'s> {
         Ok(self.recent.iter().map(|(_, event)| event.clone()).collect())
     }
 
-    fn finish(mut self, progress: &Progress) -> (Learner, Arc<View>) {
+    fn finish(mut self, progress: &Progress) -> (Recommender, Arc<View>) {
         let version = Version { seq: progress.seq, batch: progress.batch, published_at_ms: now_ms() };
-        let view = self.publisher.publish(self.learner.publish(), version);
-        (self.learner, view)
+        let view = self.publisher.publish(self.recommender.publish(), version);
+        (self.recommender, view)
     }
 
     fn missing(&self, seq: u64) -> StoreError {

@@ -1,52 +1,104 @@
 //! Learns from each event in the one total order: predicts first, then updates.
 //!
-//! In: [`MicroBatch`]es. Out: what was predicted for each new event, and a model that has learned it. Guarantees:
-//! learning is sequentially equivalent (cutting the same events into other count batches gives the bit-identical
-//! model), the same events give the same model, and no value in the model is ever infinite or NaN.
+//! In: [`MicroBatch`](crate::gather::MicroBatch)es. Out: what was predicted for each new event, and models that have
+//! learned it. Guarantees: learning is sequentially equivalent (cutting the same events into other count batches gives
+//! the bit-identical model), the same events give the same model, and no value in a model is ever infinite or NaN.
+//!
+//! Every learner is behind one trait, [`Learner`], the baselines included: [`rating`] has those that predict ratings,
+//! [`ranking`] those that rank items. A [`Recommender`] is one of each, with the ids and the test-then-learn figures.
 
 pub mod blocks;
 pub mod ids;
-pub mod model;
 pub mod params;
 pub mod prequential;
-mod sgd;
+pub mod ranking;
+pub mod rating;
+mod recommender;
+pub mod tables;
 
-pub use sgd::dot;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use linfa::DatasetBase;
-use linfa::traits::FitWith;
+use linfa::dataset::Records;
+use linfa::traits::{FitWith, PredictInplace};
 use ndarray::Array1;
 
-use crate::decode::Event;
-use crate::gather::MicroBatch;
+use crate::config::{Config, LearnerKind};
 
-use ids::{IdTable, Ids};
-use model::{FactorModel, FactorTables, Learned, Pairs};
-use params::{MfValidParams, RatingRange};
-use prequential::Prequential;
+pub use rating::dot;
+pub use recommender::{LearnedState, Outcome, Recommender, target};
+use params::{Common, ParamError, Params, RatingRange};
+use tables::{Table, Tables};
 
-/// What the learner made of one new event.
+/// One event as a learner sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outcome {
+pub struct Observation {
     /// Dense index of the user.
     pub user: u32,
     /// Dense index of the item.
     pub item: u32,
-    /// Predicted before the event was learned, clamped to the rating range.
-    pub predicted: f32,
+    /// The rating, or what stands for it; within the rating range.
+    pub target: f32,
+    /// Whether it speaks for the item: a rating of `learn.positive_rating` or more, or an event without a rating.
+    pub positive: bool,
+    /// How often the user did it; 1 where the event does not say.
+    pub count: f32,
+    /// When it happened, in milliseconds since the epoch, where the event itself says so. The log's clock must not reach
+    /// the numbers.
+    pub ts: Option<i64>,
 }
 
-/// Everything that learning has changed, shared with readers: cheap to clone, never to change.
+/// What can be asked of a model, whether its learner holds it or a reader does.
+pub trait Scorer: Debug + Send {
+    /// Predicted rating, finite and not clamped; none by a model that predicts no ratings. A user or item that has not
+    /// been learned yet is one about whom nothing is known.
+    fn rating(&self, user: u32, item: u32) -> Option<f32>;
+
+    /// A score of each item for a user, higher is better; `scores` has shape `(n_items,)` by dense index and is
+    /// overwritten. Depends on nothing but the state.
+    fn score(&self, user: u32, scores: &mut [f32]);
+}
+
+/// A model that learns. One trait for every learner, so that all are evaluated, run, stored and resumed alike.
+pub trait Learner: Scorer {
+    /// Learns one event, and says what rating it would have predicted for it; none by a model that predicts no ratings.
+    fn learn(&mut self, event: &Observation) -> Option<f32>;
+
+    /// Learns an event once more that it has learned already. Where each event has its exact weight there is nothing to
+    /// rehearse, and this does nothing.
+    fn rehearse(&mut self, _event: &Observation) {}
+
+    /// Hands readers everything learned so far. Costs what changed since the last call.
+    fn publish(&mut self) -> Arc<dyn Model>;
+}
+
+/// A model as readers hold it, never to change.
+pub trait Model: Scorer + Sync {
+    /// A learner that goes on from here.
+    fn thaw(&self) -> Box<dyn Learner>;
+
+    /// What it holds besides its tables, as bytes.
+    fn scalars(&self) -> Vec<u8>;
+
+    /// What it is made of.
+    fn tables(&self) -> Vec<Table>;
+}
+
+/// Events of a data set: linfa's records, shape `(n_events, 2)` of user and item.
 #[derive(Clone, Debug, Default)]
-pub struct LearnedState {
-    /// Users by dense index.
-    pub users: IdTable,
-    /// Items by dense index.
-    pub items: IdTable,
-    /// Factors, biases, mean and generator.
-    pub model: FactorTables,
-    /// Test-then-learn figures.
-    pub prequential: Prequential,
+pub struct Observations(pub Vec<Observation>);
+
+impl Records for Observations {
+    type Elem = u32;
+
+    fn nsamples(&self) -> usize {
+        self.0.len()
+    }
+
+    fn nfeatures(&self) -> usize {
+        2
+    }
 }
 
 /// Why learning cannot go on.
@@ -54,12 +106,15 @@ pub struct LearnedState {
 pub enum LearnError {
     /// A parameter is out of its range.
     #[error(transparent)]
-    Params(#[from] params::ParamError),
+    Params(#[from] ParamError),
+    /// A learner that predicts no ratings was asked to.
+    #[error("learn.rating is {0:?}, which predicts no ratings; allowed are running-mean, biases and biased-mf")]
+    NoRatings(LearnerKind),
     /// Records and targets of a data set differ in number.
-    #[error("a data set of {pairs} (user, item) pairs has {targets} targets; each pair needs one")]
+    #[error("a data set of {events} events has {targets} targets; each event needs one")]
     Length {
-        /// Number of pairs.
-        pairs: usize,
+        /// Number of events.
+        events: usize,
         /// Number of targets.
         targets: usize,
     },
@@ -68,87 +123,117 @@ pub enum LearnError {
     Linfa(#[from] linfa::Error),
 }
 
-/// The learner of the engine: ids, model and test-then-learn figures, moved on batch by batch.
+/// A learner after a data set, and what it predicted for each event before learning it, shape `(n_events,)`.
 #[derive(Debug)]
-pub struct Learner {
-    params: MfValidParams,
-    users: Ids,
-    items: Ids,
-    model: FactorModel,
-    prequential: Prequential,
+pub struct Learned {
+    /// The learner.
+    pub learner: Box<dyn Learner>,
+    /// Predictions before learning, clamped to the rating range.
+    pub predicted: Array1<f32>,
 }
 
-impl Learner {
-    /// A learner that has seen nothing.
-    #[must_use]
-    pub fn new(params: MfValidParams) -> Self {
-        let model = FactorModel::new(&params);
-        Self { params, users: Ids::default(), items: Ids::default(), model, prequential: Prequential::default() }
-    }
+impl<'a> FitWith<'a, Observations, Array1<f32>, LearnError> for RatingRange {
+    /// By value, so that a batch costs no copy of the model.
+    type ObjectIn = Box<dyn Learner>;
+    type ObjectOut = Learned;
 
-    /// A learner that goes on where `state` was published.
-    #[must_use]
-    pub fn resume(params: MfValidParams, state: LearnedState) -> Self {
-        Self {
-            params,
-            users: Ids::from_table(state.users),
-            items: Ids::from_table(state.items),
-            model: FactorModel::from_tables(state.model),
-            prequential: state.prequential,
+    fn fit_with(
+        &self,
+        mut learner: Box<dyn Learner>,
+        dataset: &'a DatasetBase<Observations, Array1<f32>>,
+    ) -> Result<Learned, LearnError> {
+        let (events, targets) = (&dataset.records.0, &dataset.targets);
+        if events.len() != targets.len() {
+            return Err(LearnError::Length { events: events.len(), targets: targets.len() });
         }
-    }
-
-    /// Rehearses, then predicts and learns each new event in order; one outcome for each new event.
-    ///
-    /// # Errors
-    /// None that a decoded batch can cause; see [`LearnError`].
-    pub fn learn(&mut self, batch: &MicroBatch) -> Result<Vec<Outcome>, LearnError> {
-        let (pairs, targets) = self.dense(&batch.rehearsal);
-        self.model.rehearse(&self.params, &pairs, targets.view());
-        let (pairs, targets) = self.dense(&batch.events);
-        let dataset = DatasetBase::new(pairs, targets);
-        // The model goes in and comes out by value, as linfa has it: a move of its header, whatever its size.
-        let model = std::mem::take(&mut self.model);
-        let Learned { model, predicted } = self.params.fit_with(model, &dataset)?;
-        self.model = model;
-        let DatasetBase { records: Pairs(pairs), targets, .. } = dataset;
-        let range = self.params.range();
-        for (predicted, target) in predicted.iter().zip(&targets) {
-            self.prequential.record(*predicted, *target, range);
-        }
-        let outcome = |((user, item), predicted)| Outcome { user, item, predicted };
-        Ok(pairs.into_iter().zip(predicted).map(outcome).collect())
-    }
-
-    /// Hands readers everything learned so far. Costs what changed since the last call.
-    pub fn publish(&mut self) -> LearnedState {
-        LearnedState {
-            users: self.users.publish(),
-            items: self.items.publish(),
-            model: self.model.publish(),
-            prequential: self.prequential.clone(),
-        }
-    }
-
-    /// Dense pairs of shape `(n_events, 2)` and targets of shape `(n_events,)`; ids not known yet get the next index.
-    fn dense(&mut self, events: &[Event]) -> (Pairs, Array1<f32>) {
-        let range = self.params.range();
-        let pairs =
-            events.iter().map(|event| (self.users.intern(&event.user), self.items.intern(&event.item))).collect();
-        (Pairs(pairs), events.iter().map(|event| target(event, range)).collect())
+        let mut learn = |(event, target): (&Observation, &f32)| {
+            self.clamp(learner.learn(&Observation { target: *target, ..*event }).unwrap_or(f32::NAN))
+        };
+        let predicted = events.iter().zip(targets).map(&mut learn).collect();
+        Ok(Learned { learner, predicted })
     }
 }
 
-/// The rating that an event stands for.
+/// A model with the range that its predictions are clamped to: what linfa's `Predict` works on.
+#[derive(Clone, Copy, Debug)]
+pub struct Predictor<'m> {
+    /// The model.
+    pub model: &'m dyn Scorer,
+    /// Bounds of a prediction.
+    pub range: RatingRange,
+}
+
+impl PredictInplace<Observations, Array1<f32>> for Predictor<'_> {
+    fn predict_inplace<'a>(&'a self, x: &'a Observations, y: &mut Array1<f32>) {
+        assert_eq!(x.nsamples(), y.len(), "the target array has one place for each event");
+        for (event, place) in x.0.iter().zip(y) {
+            *place = self.range.clamp(self.model.rating(event.user, event.item).unwrap_or(f32::NAN));
+        }
+    }
+
+    fn default_target(&self, x: &Observations) -> Array1<f32> {
+        Array1::zeros(x.nsamples())
+    }
+}
+
+/// A learner that has seen nothing.
 ///
-/// Implicit feedback has none: a count is mapped into the rating range by `low + (high - low) * l / (1 + l)` with
-/// `l = log10(1 + count)`, which grows with the count and saturates; an event with neither counts as once.
-#[must_use]
-pub fn target(event: &Event, range: RatingRange) -> f32 {
-    event.rating.unwrap_or_else(|| {
-        let level = (1.0 + event.count.unwrap_or(1.0)).log10();
-        range.low() + (range.high() - range.low()) * level / (1.0 + level)
+/// # Errors
+/// If one of its parameters is out of its range.
+pub fn build(kind: LearnerKind, config: &Config) -> Result<Box<dyn Learner>, ParamError> {
+    let common = Common::of(config);
+    Ok(match kind {
+        LearnerKind::RunningMean => Box::new(rating::RunningMean::default()),
+        LearnerKind::Biases => Box::new(rating::Biases::new(checked(&config.biases, common)?)),
+        LearnerKind::BiasedMf => Box::new(rating::BiasedMf::new(checked(&config.biased_mf, common)?)),
+        LearnerKind::Popularity => Box::new(ranking::Popularity::running()),
+        LearnerKind::DecayedPopularity => Box::new(ranking::Popularity::decayed(checked(&config.popularity, common)?)),
+        LearnerKind::ItemKnn => Box::new(ranking::ItemKnn::new(checked(&config.item_knn, common)?)),
+        LearnerKind::Random => Box::new(ranking::Random::new(common.seed)),
     })
+}
+
+/// The model that these scalars and tables were stored of.
+///
+/// # Errors
+/// What is wrong with them, or with the parameters.
+pub fn restore(
+    kind: LearnerKind,
+    config: &Config,
+    scalars: &[u8],
+    tables: &mut Tables,
+) -> Result<Arc<dyn Model>, String> {
+    let common = Common::of(config);
+    let text = |error: ParamError| error.to_string();
+    Ok(match kind {
+        LearnerKind::RunningMean => Arc::new(from_scalars::<rating::RunningMean>(scalars)?),
+        LearnerKind::Biases => {
+            Arc::new(rating::Biases::read(checked(&config.biases, common).map_err(text)?, scalars, tables)?)
+        }
+        LearnerKind::BiasedMf => {
+            Arc::new(rating::BiasedMf::read(checked(&config.biased_mf, common).map_err(text)?, scalars, tables)?)
+        }
+        LearnerKind::Popularity | LearnerKind::DecayedPopularity => {
+            Arc::new(ranking::Popularity::read(scalars, tables)?)
+        }
+        LearnerKind::ItemKnn => {
+            Arc::new(ranking::ItemKnn::read(checked(&config.item_knn, common).map_err(text)?, tables)?)
+        }
+        LearnerKind::Random => Arc::new(ranking::Random::new(common.seed)),
+    })
+}
+
+fn checked<P: params::Section>(own: &P, common: Common) -> Result<params::ValidParams<P>, ParamError> {
+    linfa::ParamGuard::check(Params::new(own.clone(), common))
+}
+
+/// Scalars as bytes.
+fn to_scalars<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("plain values always serialize")
+}
+
+fn from_scalars<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    postcard::from_bytes(bytes).map_err(|error| format!("its scalars do not read: {error}"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,19 @@
-//! Parameters of the biased matrix factorization, unchecked and checked, as linfa has it: only the checked type learns.
+//! Parameters of the learners, unchecked and checked, as linfa has it: only the checked type learns.
+//!
+//! Each learner's own parameters are a section of the configuration, and their bounds are stated there once; what all
+//! learners share (the rating range, the seed) is put beside them here.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use linfa::ParamGuard;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::config::{DecodeConfig, LearnConfig};
+use crate::config::{self, Config, DecodeConfig, LearnerKind};
+
+/// Names and values of everything that a model depends on besides the events, as snapshots hold them.
+pub type Named = BTreeMap<String, serde_json::Value>;
 
 /// Bounds of a rating; predictions are clamped to them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,6 +23,12 @@ pub struct RatingRange {
 }
 
 impl RatingRange {
+    /// The range in which ratings are accepted.
+    #[must_use]
+    pub fn of(decode: &DecodeConfig) -> Self {
+        Self { low: decode.min_rating, high: decode.max_rating }
+    }
+
     /// Lowest rating.
     #[must_use]
     pub fn low(self) -> f32 {
@@ -24,83 +41,82 @@ impl RatingRange {
         self.high
     }
 
-    /// The nearest value inside.
+    /// The nearest value inside; the lowest for NaN.
     #[inline]
     #[must_use]
     pub fn clamp(self, value: f32) -> f32 {
-        value.clamp(self.low, self.high)
+        if value.is_nan() { self.low } else { value.clamp(self.low, self.high) }
     }
 }
 
-/// Checked parameters.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MfValidParams {
-    factors: usize,
-    bias_rate: f32,
-    factor_rate: f32,
-    bias_l2: f32,
-    factor_l2: f32,
-    init_scale: f32,
-    seed: u64,
-    range: RatingRange,
+/// What all learners share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Common {
+    /// Bounds of a rating.
+    pub range: RatingRange,
+    /// Seed of the model's generator.
+    pub seed: u64,
 }
 
-/// Parameters that have not been checked.
+impl Common {
+    /// As the operator has set them.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self { range: RatingRange::of(&config.decode), seed: config.learn.seed }
+    }
+}
+
+/// The parameters of one learner: a section of the configuration.
+pub trait Section: Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Name of the section.
+    const NAME: &'static str;
+}
+
+/// Checked parameters of one learner.
 #[derive(Clone, Debug, PartialEq)]
-pub struct MfParams(MfValidParams);
+pub struct ValidParams<P> {
+    own: P,
+    common: Common,
+}
+
+/// Parameters of one learner that have not been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Params<P>(ValidParams<P>);
 
 /// A parameter outside its range.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{name} is {value}; {allowed} is allowed")]
 pub struct ParamError {
-    name: &'static str,
+    name: String,
     value: String,
-    allowed: &'static str,
+    allowed: String,
 }
 
-impl MfParams {
-    /// Parameters as the operator has set them.
-    #[must_use]
-    pub fn new(learn: &LearnConfig, decode: &DecodeConfig) -> Self {
-        Self(MfValidParams {
-            factors: learn.factors,
-            bias_rate: learn.bias_rate,
-            factor_rate: learn.factor_rate,
-            bias_l2: learn.bias_l2,
-            factor_l2: learn.factor_l2,
-            init_scale: learn.init_scale,
-            seed: learn.seed,
-            range: RatingRange { low: decode.min_rating, high: decode.max_rating },
-        })
+impl<P> Params<P> {
+    /// A learner's own parameters beside what all share.
+    pub fn new(own: P, common: Common) -> Self {
+        Self(ValidParams { own, common })
     }
 }
 
-impl ParamGuard for MfParams {
-    type Checked = MfValidParams;
+impl<P: Section> ParamGuard for Params<P> {
+    type Checked = ValidParams<P>;
     type Error = ParamError;
 
     fn check_ref(&self) -> Result<&Self::Checked, Self::Error> {
-        let p = &self.0;
-        let refuse = |name, value: &dyn ToString, allowed| Err(ParamError { name, value: value.to_string(), allowed });
-        if !(1..=1024).contains(&p.factors) {
-            return refuse("learn.factors", &p.factors, "1 to 1024");
+        let RatingRange { low, high } = self.0.common.range;
+        if !(low.is_finite() && high.is_finite() && low < high) {
+            let (name, value) = ("decode.min_rating".to_owned(), low.to_string());
+            return Err(ParamError { name, value, allowed: "a finite number below decode.max_rating".to_owned() });
         }
-        for (name, rate) in [("learn.bias_rate", p.bias_rate), ("learn.factor_rate", p.factor_rate)] {
-            if !(0.0..=1.0).contains(&rate) {
-                return refuse(name, &rate, "0 to 1");
+        let values = toml::Table::try_from(&self.0.own).expect("a section is a table of plain values");
+        for (key, value) in values {
+            let name = format!("{}.{key}", P::NAME);
+            if let Some(allowed) = config::out_of_range(&name, &value) {
+                return Err(ParamError { name, value: value.to_string(), allowed });
             }
         }
-        let sizes =
-            [("learn.bias_l2", p.bias_l2), ("learn.factor_l2", p.factor_l2), ("learn.init_scale", p.init_scale)];
-        for (name, size) in sizes {
-            if !(0.0..=10.0).contains(&size) {
-                return refuse(name, &size, "0 to 10");
-            }
-        }
-        if !(p.range.low.is_finite() && p.range.high.is_finite() && p.range.low < p.range.high) {
-            return refuse("decode.min_rating", &p.range.low, "a finite number below decode.max_rating");
-        }
-        Ok(p)
+        Ok(&self.0)
     }
 
     fn check(self) -> Result<Self::Checked, Self::Error> {
@@ -109,79 +125,139 @@ impl ParamGuard for MfParams {
     }
 }
 
-impl MfValidParams {
-    /// Number of factors k.
+impl<P> ValidParams<P> {
+    /// What all learners share.
     #[must_use]
-    pub fn factors(&self) -> usize {
-        self.factors
-    }
-
-    /// Learning rate of the biases.
-    #[must_use]
-    pub fn bias_rate(&self) -> f32 {
-        self.bias_rate
-    }
-
-    /// Learning rate of the factors.
-    #[must_use]
-    pub fn factor_rate(&self) -> f32 {
-        self.factor_rate
-    }
-
-    /// L2 regularization of the biases.
-    #[must_use]
-    pub fn bias_l2(&self) -> f32 {
-        self.bias_l2
-    }
-
-    /// L2 regularization of the factors.
-    #[must_use]
-    pub fn factor_l2(&self) -> f32 {
-        self.factor_l2
-    }
-
-    /// Standard deviation of new factors.
-    #[must_use]
-    pub fn init_scale(&self) -> f32 {
-        self.init_scale
-    }
-
-    /// Seed of the model's generator.
-    #[must_use]
-    pub fn seed(&self) -> u64 {
-        self.seed
+    pub fn common(&self) -> Common {
+        self.common
     }
 
     /// Bounds of a rating.
+    #[inline]
     #[must_use]
     pub fn range(&self) -> RatingRange {
-        self.range
+        self.common.range
     }
+}
+
+impl<P> Deref for ValidParams<P> {
+    type Target = P;
+
+    #[inline]
+    fn deref(&self) -> &P {
+        &self.own
+    }
+}
+
+/// What a model of this configuration depends on besides the events: `section.key` of the learners that run, with
+/// `learn` and the rating range.
+#[must_use]
+pub fn named(config: &Config) -> Named {
+    let kinds = [config.learn.rating, config.learn.ranking];
+    let sections = kinds.iter().filter_map(|kind| kind.section()).chain(["learn"]);
+    let all = serde_json::to_value(config).expect("a configuration is plain values");
+    let mut named = Named::new();
+    for section in sections {
+        for (key, value) in all[section].as_object().into_iter().flatten() {
+            named.insert(format!("{section}.{key}"), value.clone());
+        }
+    }
+    for (key, value) in [("min_rating", config.decode.min_rating), ("max_rating", config.decode.max_rating)] {
+        // As it is written, and not as the nearest f32 looks in 64 bits.
+        let exact = value.to_string().parse::<f64>().unwrap_or(f64::from(value));
+        named.insert(format!("decode.{key}"), exact.into());
+    }
+    named
+}
+
+/// The configuration that [`named`] was made of, as far as a model depends on it.
+///
+/// # Errors
+/// If a name is not known, or a value is of another type.
+pub fn config_of(named: &Named) -> Result<Config, String> {
+    let mut all = serde_json::to_value(Config::default()).expect("a configuration is plain values");
+    for (name, value) in named {
+        let place = name.split_once('.').and_then(|(section, key)| all.get_mut(section)?.get_mut(key));
+        *place.ok_or_else(|| format!("its parameter {name:?} is not known to this freshet"))? = value.clone();
+    }
+    serde_json::from_value(all).map_err(|error| error.to_string())
+}
+
+impl LearnerKind {
+    /// The section with its parameters, if it has any.
+    #[must_use]
+    pub fn section(self) -> Option<&'static str> {
+        use config::{BiasedMfConfig, BiasesConfig, ItemKnnConfig, PopularityConfig};
+        match self {
+            Self::RunningMean | Self::Popularity | Self::Random => None,
+            Self::Biases => Some(BiasesConfig::NAME),
+            Self::BiasedMf => Some(BiasedMfConfig::NAME),
+            Self::DecayedPopularity => Some(PopularityConfig::NAME),
+            Self::ItemKnn => Some(ItemKnnConfig::NAME),
+        }
+    }
+}
+
+/// Names the section of each learner that has parameters.
+macro_rules! sections {
+    ($($section:ident = $name:literal),* $(,)?) => {
+        $(impl Section for config::$section { const NAME: &'static str = $name; })*
+    };
+}
+
+sections! {
+    BiasesConfig = "biases",
+    BiasedMfConfig = "biased_mf",
+    PopularityConfig = "popularity",
+    ItemKnnConfig = "item_knn",
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::BiasedMfConfig;
 
-    fn refused(change: impl FnOnce(&mut Config)) -> String {
-        let mut config = Config::default();
-        change(&mut config);
-        MfParams::new(&config.learn, &config.decode).check().unwrap_err().to_string()
+    fn refused(change: impl FnOnce(&mut BiasedMfConfig)) -> String {
+        let config = Config::default();
+        let mut own = config.biased_mf.clone();
+        change(&mut own);
+        Params::new(own, Common::of(&config)).check().unwrap_err().to_string()
     }
 
     #[test]
     fn the_defaults_are_valid() {
         let config = Config::default();
-        assert_eq!(MfParams::new(&config.learn, &config.decode).check().unwrap().factors(), config.learn.factors);
+        let checked = Params::new(config.biased_mf.clone(), Common::of(&config)).check().unwrap();
+        assert_eq!(checked.factors, config.biased_mf.factors);
     }
 
     #[test]
     fn each_parameter_outside_its_range_is_named() {
-        assert_eq!(refused(|c| c.learn.factors = 0), "learn.factors is 0; 1 to 1024 is allowed");
-        assert_eq!(refused(|c| c.learn.bias_rate = -0.1), "learn.bias_rate is -0.1; 0 to 1 is allowed");
-        assert_eq!(refused(|c| c.learn.factor_rate = f32::NAN), "learn.factor_rate is NaN; 0 to 1 is allowed");
-        assert_eq!(refused(|c| c.learn.factor_l2 = 11.0), "learn.factor_l2 is 11; 0 to 10 is allowed");
-        assert!(refused(|c| c.decode.min_rating = 9.0).starts_with("decode.min_rating is 9;"));
+        assert_eq!(refused(|p| p.factors = 0), "biased_mf.factors is 0; 1 to 1024 is allowed");
+        assert_eq!(refused(|p| p.bias_rate = -0.1), "biased_mf.bias_rate is -0.1; 0 to 1 is allowed");
+        assert_eq!(refused(|p| p.factor_rate = f64::NAN), "biased_mf.factor_rate is nan; 0 to 1 is allowed");
+        assert_eq!(refused(|p| p.factor_l2 = 11.0), "biased_mf.factor_l2 is 11.0; 0 to 10 is allowed");
+    }
+
+    #[test]
+    fn a_range_the_wrong_way_round_is_refused() {
+        let mut config = Config::default();
+        config.decode.min_rating = 9.0;
+        let error = Params::new(config.biased_mf.clone(), Common::of(&config)).check().unwrap_err().to_string();
+        assert!(error.starts_with("decode.min_rating is 9;"), "{error}");
+    }
+
+    #[test]
+    fn the_names_give_the_configuration_back() {
+        let mut config = Config::default();
+        config.learn.seed = 7;
+        config.learn.rating = LearnerKind::BiasedMf;
+        config.biased_mf.factors = 9;
+        config.decode.max_rating = 10.0;
+        let names = named(&config);
+        assert_eq!(named(&config_of(&names).unwrap()), names);
+        assert_eq!(names["biased_mf.factors"], 9);
+        let strange = Named::from([("biased_mf.wings".to_owned(), 2.into())]);
+        assert!(config_of(&strange).unwrap_err().contains("biased_mf.wings"));
     }
 }

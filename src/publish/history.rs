@@ -1,15 +1,16 @@
-//! Who has seen what, and how often each item was chosen: what top-N needs besides the model.
+//! Who has seen what, and how often each item was liked: what top-N needs besides the model.
 
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use crate::learn::Outcome;
 use crate::learn::blocks::{BLOCK_ROWS, Blocks, Shared};
 
 /// Seen items of [`BLOCK_ROWS`] users, each a bitmap of dense item indexes.
 pub type SeenBlock = Vec<Arc<RoaringBitmap>>;
 
-/// Events of [`BLOCK_ROWS`] items.
+/// Positive events of [`BLOCK_ROWS`] items.
 pub type CountBlock = Vec<u64>;
 
 /// History as readers see it.
@@ -17,7 +18,7 @@ pub type CountBlock = Vec<u64>;
 pub struct HistoryTables {
     /// Seen items by dense user index.
     pub seen: Shared<SeenBlock>,
-    /// Events by dense item index.
+    /// Positive events by dense item index.
     pub counts: Shared<CountBlock>,
 }
 
@@ -28,7 +29,7 @@ impl HistoryTables {
         self.seen.get(user as usize / BLOCK_ROWS)?.get(user as usize % BLOCK_ROWS).map(Arc::as_ref)
     }
 
-    /// Events of every item, in the order of their dense indexes.
+    /// Positive events of every item, in the order of their dense indexes.
     pub fn counts(&self) -> impl Iterator<Item = u64> {
         self.counts.iter().flat_map(|block| block.iter().copied())
     }
@@ -47,9 +48,9 @@ impl History {
     }
 
     /// Takes in one event. Indexes are dense: they grow by one at a time.
-    pub(super) fn observe(&mut self, user: u32, item: u32) {
-        Arc::make_mut(row(&mut self.seen, user)).insert(item);
-        *row(&mut self.counts, item) += 1;
+    pub(super) fn observe(&mut self, outcome: &Outcome) {
+        Arc::make_mut(row(&mut self.seen, outcome.user)).insert(outcome.item);
+        *row(&mut self.counts, outcome.item) += u64::from(outcome.positive);
     }
 
     pub(super) fn publish(&mut self) -> HistoryTables {

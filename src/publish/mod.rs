@@ -40,7 +40,7 @@ impl Publisher {
     /// Notes who has seen what. Rehearsed events were noted when they were new.
     pub fn observe(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
-            self.history.observe(outcome.user, outcome.item);
+            self.history.observe(outcome);
         }
     }
 

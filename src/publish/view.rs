@@ -2,7 +2,6 @@
 
 use crate::gather::MicroBatch;
 use crate::learn::LearnedState;
-use crate::learn::blocks::BLOCK_ROWS;
 
 use super::history::HistoryTables;
 use super::topn::{Scored, top_n};
@@ -31,7 +30,7 @@ impl Version {
 pub struct Recommendation {
     /// The user is not known: the items are the most popular ones.
     pub cold: bool,
-    /// Items by dense index. A score is a predicted rating, not clamped; for a cold user the item's number of events.
+    /// Items by dense index. A score is the ranking model's; for a cold user the item's number of positive events.
     pub items: Vec<Scored>,
 }
 
@@ -68,8 +67,8 @@ impl View {
         &self.history
     }
 
-    /// The `n` items with the highest predicted rating that the user has not seen; the most popular ones for a user
-    /// who is not known.
+    /// The `n` items that the ranking model scores highest, of those that somebody liked and this user has not seen; the
+    /// most popular ones for a user who is not known.
     #[must_use]
     pub fn recommend(&self, user: &str, n: usize) -> Recommendation {
         let personal = self.learned.users.get(user).and_then(|user| self.personal(user, n));
@@ -77,20 +76,18 @@ impl View {
         Recommendation { cold, items: personal.unwrap_or_else(|| self.popular(n)) }
     }
 
-    /// The `n` items with most events.
+    /// The `n` items with most positive events.
     fn popular(&self, n: usize) -> Vec<Scored> {
-        let scored = self.history.counts().zip(0..).map(|(count, item)| Scored { item, score: count as f32 });
-        top_n(scored, n)
+        let liked = self.history.counts().zip(0..).filter(|(count, _)| *count > 0);
+        top_n(liked.map(|(count, item)| Scored { item, score: count as f32 }), n)
     }
 
     fn personal(&self, user: u32, n: usize) -> Option<Vec<Scored>> {
-        let model = &self.learned.model;
-        let (p, user_bias) = model.user(user)?;
-        let base = model.mean.get() + user_bias;
         let mut seen = self.history.seen(user)?.iter().peekable();
-        let rows = model.items.iter().flat_map(|block| (0..BLOCK_ROWS).map(|row| block.row(row)));
-        let unseen = (0_u32..).zip(rows.take(model.n_items)).filter(|(item, _)| seen.next_if_eq(item).is_none());
-        let scored = unseen.map(|(item, (q, bias))| Scored { item, score: base + bias + crate::learn::dot(p, q) });
-        Some(top_n(scored, n))
+        let mut scores = vec![0.0; self.learned.items.len()];
+        self.learned.ranking().score(user, &mut scores);
+        let candidates = (0_u32..).zip(scores).zip(self.history.counts());
+        let unseen = candidates.filter(|((item, _), liked)| seen.next_if_eq(item).is_none() && *liked > 0);
+        Some(top_n(unseen.map(|((item, score), _)| Scored { item, score }), n))
     }
 }

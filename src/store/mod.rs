@@ -26,8 +26,8 @@ pub use crate::learn::prequential::Metrics;
 
 pub use hash::Hash;
 
-/// Format of the manifests and blocks that this program writes, and the newest that it reads.
-pub const SNAPSHOT_FORMAT: u32 = 1;
+/// Format of the manifests and blocks that this program writes and reads.
+pub const SNAPSHOT_FORMAT: u32 = 2;
 
 /// An event with what the engine made of it.
 #[derive(Clone, Debug, PartialEq)]

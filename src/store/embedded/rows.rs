@@ -34,9 +34,9 @@ pub(super) fn set_engine(connection: &Connection, claim: &Claim) -> Result<()> {
 
 pub(super) fn insert_events(connection: &Connection, events: &[LearnedEvent]) -> Result<()> {
     let mut statement = connection
-        .prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?;
+        .prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?;
     for learned in events {
-        let Event { position, user, item, rating, count, ts, id } = &learned.event;
+        let Event { position, user, item, rating, count, ts, ts_of_event, id } = &learned.event;
         statement.execute(params![
             &*position.topic,
             position.partition,
@@ -51,6 +51,7 @@ pub(super) fn insert_events(connection: &Connection, events: &[LearnedEvent]) ->
             id,
             learned.predicted,
             learned.rehearse_from.map(|seq| seq as i64),
+            ts_of_event,
         ])?;
     }
     Ok(())
@@ -99,6 +100,7 @@ fn event(row: &Row<'_>, topic: Arc<str>) -> Result<LearnedEvent> {
         rating: row.get(7)?,
         count: row.get(8)?,
         ts: row.get(9)?,
+        ts_of_event: row.get(13)?,
         id: row.get(10)?,
     };
     let rehearse_from = row.get::<_, Option<i64>>(12)?.map(|seq| seq as u64);

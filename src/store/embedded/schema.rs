@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 /// Marks the file as a store of Freshet: `FrsS` in ASCII.
 const APPLICATION_ID: i32 = 0x4672_7353;
 /// Version of the tables that this program writes, and the newest that it reads.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 /// Longest wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(20);
 
@@ -22,7 +22,7 @@ const TABLES: &str = "
         topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
         seq INTEGER PRIMARY KEY, batch INTEGER NOT NULL,
         user TEXT NOT NULL, item TEXT NOT NULL, rating REAL, count REAL, ts_ms INTEGER NOT NULL, id TEXT,
-        predicted REAL NOT NULL, rehearse_from INTEGER,
+        predicted REAL NOT NULL, rehearse_from INTEGER, ts_of_event INTEGER NOT NULL DEFAULT 1,
         UNIQUE (topic, partition, offset)
     ) STRICT;
     CREATE TABLE dead_letters (
@@ -73,6 +73,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     if new {
         create(&mut connection, path)?;
+    } else {
+        upgrade(&mut connection)?;
     }
     Ok(connection)
 }
@@ -97,6 +99,16 @@ fn create(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     if is_new(&transaction, path)? {
         transaction.execute_batch(TABLES)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Brings the tables of an older version to this one.
+fn upgrade(connection: &mut Connection) -> Result<(), OpenError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? == 1 {
+        transaction.execute_batch("ALTER TABLE events ADD COLUMN ts_of_event INTEGER NOT NULL DEFAULT 1")?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     Ok(transaction.commit()?)

@@ -46,6 +46,9 @@ pub(super) struct EventDoc<'a> {
     count: Option<f32>,
     /// A date rather than milliseconds: `mongosh` and pandas show it as one, and range queries read naturally.
     ts: DateTime,
+    /// Only where the event itself said no time and that of the log stands in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ts_of_log: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<Cow<'a, str>>,
     predicted: f32,
@@ -105,6 +108,7 @@ impl<'a> From<&'a LearnedEvent> for EventDoc<'a> {
             rating: event.rating,
             count: event.count,
             ts: DateTime::from_millis(event.ts),
+            ts_of_log: !event.ts_of_event,
             id: event.id.as_deref().map(Cow::Borrowed),
             predicted: learned.predicted,
             rehearse_from: learned.rehearse_from.map(|seq| seq as i64),
@@ -127,6 +131,7 @@ impl From<EventDoc<'_>> for LearnedEvent {
                 rating: doc.rating,
                 count: doc.count,
                 ts: doc.ts.timestamp_millis(),
+                ts_of_event: !doc.ts_of_log,
                 id: doc.id.map(Cow::into_owned),
             },
         }
@@ -206,7 +211,7 @@ mod tests {
     fn an_event_reads_well() {
         let position = Position { topic: "ratings".into(), partition: 0, offset: 4 };
         let (user, item) = ("196".to_string(), "242".to_string());
-        let event = Event { position, user, item, rating: Some(3.0), count: None, ts: 881_250_949_000, id: None };
+        let event = Event { position, user, item, rating: Some(3.0), count: None, ts: 881_250_949_000, ts_of_event: true, id: None };
         let learned = LearnedEvent { seq: 5, batch: 1, rehearse_from: None, predicted: 3.5, event };
         let expected = bson::doc! {
             "_id": {"t": "ratings", "p": 0, "o": 4_i64}, "seq": 5_i64, "batch": 1_i64, "user": "196", "item": "242",

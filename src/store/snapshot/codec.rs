@@ -1,46 +1,40 @@
-//! Blocks as bytes: a header of four magic bytes and one for the kind, then factors as raw little-endian `f32`, and
-//! everything else as postcard.
+//! Blocks as bytes: a header of four magic bytes and one for the kind, then the content. The rows of the learners write
+//! their own, as raw little-endian words; what is here is the rest.
 //!
 //! The bytes of equal blocks are equal, since blocks are named by the hash of their bytes.
 
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2};
 use roaring::RoaringBitmap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Scalars;
-use crate::learn::blocks::BLOCK_ROWS;
-use crate::learn::model::FactorBlock;
+use crate::learn::tables::{Block as Kind, Codec, Stored};
 use crate::publish::history::{CountBlock, SeenBlock};
 use crate::store::{Block, Hash};
 
 const MAGIC: &[u8; 4] = b"FRB1";
 
-/// A kind of block.
-pub(super) trait Codec: Sized {
-    /// Fifth byte of the block. Never give a number another meaning.
-    const KIND: u8;
-
-    fn write(&self, bytes: &mut Vec<u8>);
-
-    /// The block, or what is wrong with the bytes.
-    fn read(bytes: &[u8]) -> Result<Self, String>;
-}
-
-pub(super) fn encode<B: Codec>(block: &B) -> Block {
+pub(super) fn encode(block: &dyn Codec) -> Block {
     let mut bytes = MAGIC.to_vec();
-    bytes.push(B::KIND);
+    bytes.push(block.kind());
     block.write(&mut bytes);
     Block { hash: Hash::of(&bytes), bytes }
 }
 
-pub(super) fn decode<B: Codec>(bytes: &[u8]) -> Result<B, String> {
+/// The kind and the content of a block, or what is wrong with its header.
+pub(super) fn content(bytes: &[u8]) -> Result<Stored, String> {
     match bytes.split_first_chunk::<5>() {
-        Some(([magic @ .., kind], content)) if magic == MAGIC && *kind == B::KIND => B::read(content),
-        Some(([magic @ .., kind], _)) if magic == MAGIC => Err(format!("it is of kind {kind}, not {}", B::KIND)),
+        Some(([magic @ .., kind], content)) if magic == MAGIC => Ok((*kind, content.to_vec())),
         _ => Err("it does not begin with FRB1".into()),
+    }
+}
+
+pub(super) fn decode<B: Kind>(bytes: &[u8]) -> Result<B, String> {
+    match content(bytes)? {
+        (kind, content) if kind == B::KIND => B::read(&content),
+        (kind, _) => Err(format!("it is of kind {kind}, not {}", B::KIND)),
     }
 }
 
@@ -57,11 +51,17 @@ fn read_postcard<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 impl Codec for Scalars {
-    const KIND: u8 = 1;
+    fn kind(&self) -> u8 {
+        Self::KIND
+    }
 
     fn write(&self, bytes: &mut Vec<u8>) {
         write_postcard(self, bytes);
     }
+}
+
+impl Kind for Scalars {
+    const KIND: u8 = 1;
 
     fn read(bytes: &[u8]) -> Result<Self, String> {
         read_postcard(bytes)
@@ -70,46 +70,28 @@ impl Codec for Scalars {
 
 /// Ids.
 impl Codec for Vec<Arc<str>> {
-    const KIND: u8 = 2;
+    fn kind(&self) -> u8 {
+        Self::KIND
+    }
 
     fn write(&self, bytes: &mut Vec<u8>) {
         write_postcard(self, bytes);
     }
+}
+
+impl Kind for Vec<Arc<str>> {
+    const KIND: u8 = 2;
 
     fn read(bytes: &[u8]) -> Result<Self, String> {
         read_postcard(bytes)
     }
 }
 
-/// Factors, row by row, then biases; every block has [`BLOCK_ROWS`] rows, those not in use are zero.
-impl Codec for FactorBlock {
-    const KIND: u8 = 3;
-
-    fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend((self.factors.ncols() as u32).to_le_bytes());
-        bytes.extend(self.factors.iter().chain(&self.biases).flat_map(|value| value.to_le_bytes()));
-    }
-
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        let (k, rest) = bytes.split_first_chunk::<4>().ok_or("it is cut short")?;
-        let k = u32::from_le_bytes(*k) as usize;
-        let (values, odd) = rest.as_chunks::<4>();
-        if !odd.is_empty() || values.len() != BLOCK_ROWS.saturating_mul(k.saturating_add(1)) {
-            return Err(format!("{} bytes are no {BLOCK_ROWS} rows of {k} factors and a bias", rest.len()));
-        }
-        let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err("it holds a value that is not finite".into());
-        }
-        let (factors, biases) = values.split_at(BLOCK_ROWS * k);
-        let factors = Array2::from_shape_vec((BLOCK_ROWS, k), factors.to_vec()).map_err(|error| error.to_string())?;
-        Ok(Self { factors, biases: Array1::from(biases.to_vec()) })
-    }
-}
-
 /// Seen items, each user's as differences of the sorted indexes: the one form of a set, whatever its history.
 impl Codec for SeenBlock {
-    const KIND: u8 = 4;
+    fn kind(&self) -> u8 {
+        Self::KIND
+    }
 
     fn write(&self, bytes: &mut Vec<u8>) {
         let differences = |seen: &Arc<RoaringBitmap>| -> Vec<u32> {
@@ -118,6 +100,10 @@ impl Codec for SeenBlock {
         };
         write_postcard(&self.iter().map(differences).collect::<Vec<_>>(), bytes);
     }
+}
+
+impl Kind for SeenBlock {
+    const KIND: u8 = 4;
 
     fn read(bytes: &[u8]) -> Result<Self, String> {
         let users: Vec<Vec<u32>> = read_postcard(bytes)?;
@@ -134,11 +120,17 @@ impl Codec for SeenBlock {
 
 /// Events of each item.
 impl Codec for CountBlock {
-    const KIND: u8 = 5;
+    fn kind(&self) -> u8 {
+        Self::KIND
+    }
 
     fn write(&self, bytes: &mut Vec<u8>) {
         write_postcard(self, bytes);
     }
+}
+
+impl Kind for CountBlock {
+    const KIND: u8 = 5;
 
     fn read(bytes: &[u8]) -> Result<Self, String> {
         read_postcard(bytes)
@@ -147,11 +139,17 @@ impl Codec for CountBlock {
 
 /// An index block: hashes one after the other.
 impl Codec for Vec<Hash> {
-    const KIND: u8 = 6;
+    fn kind(&self) -> u8 {
+        Self::KIND
+    }
 
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.iter().flat_map(|hash| hash.0));
     }
+}
+
+impl Kind for Vec<Hash> {
+    const KIND: u8 = 6;
 
     fn read(bytes: &[u8]) -> Result<Self, String> {
         match bytes.as_chunks::<32>() {

@@ -12,30 +12,34 @@ use sha2::{Digest, Sha256};
 
 use super::{Block, Counts, Hash, Manifest, SNAPSHOT_FORMAT, Section, Store, StoreError};
 use crate::consume::Offsets;
-use crate::learn::LearnedState;
-use crate::learn::blocks::Shared;
 use crate::learn::ids::IdTable;
-use crate::learn::model::{FactorBlock, FactorTables, RunningMean};
+use crate::learn::params::{self, Named};
 use crate::learn::prequential::Prequential;
-use crate::publish::history::{CountBlock, HistoryTables, SeenBlock};
+use crate::learn::tables::{self, Codec, Table, Tables};
+use crate::learn::{self, LearnedState, Model};
+use crate::publish::history::HistoryTables;
 use crate::publish::{Version, View};
-
-use codec::Codec;
-
-/// Learner and its parameters, by name.
-pub type Params = BTreeMap<String, serde_json::Value>;
 
 /// Hashes that one index block lists: 128 KiB.
 const INDEX_HASHES: usize = 4096;
 
+/// Names of the sections that every model has.
+const SCALARS: &str = "scalars";
+const USER_IDS: &str = "user_ids";
+const ITEM_IDS: &str = "item_ids";
+const SEEN: &str = "seen";
+const COUNTS: &str = "counts";
+/// What the names of the two models' own sections begin with.
+const RATING: &str = "rating.";
+const RANKING: &str = "ranking.";
+
 /// What a model holds besides its rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Scalars {
-    n_users: usize,
-    n_items: usize,
-    mean: RunningMean,
-    generator: Option<rand_pcg::Pcg64>,
     prequential: Prequential,
+    rating: Vec<u8>,
+    /// None where the model that predicts ratings also ranks.
+    ranking: Option<Vec<u8>>,
 }
 
 /// Where and under what a snapshot is taken: the parts of the manifest that are not the model.
@@ -53,33 +57,22 @@ pub struct Taken {
 /// changed.
 #[derive(Debug, Default)]
 pub struct Encoder {
-    params: Params,
-    user_ids: Known<Vec<Arc<str>>>,
-    item_ids: Known<Vec<Arc<str>>>,
-    user_factors: Known<FactorBlock>,
-    item_factors: Known<FactorBlock>,
-    seen: Known<SeenBlock>,
-    counts: Known<CountBlock>,
+    params: Named,
+    known: BTreeMap<String, Known>,
 }
 
 /// Blocks of one section as they were encoded last.
-#[derive(Debug)]
-struct Known<B>(Vec<(Arc<B>, Hash)>);
+#[derive(Debug, Default)]
+struct Known(Vec<(Arc<dyn Codec>, Hash)>);
 
-impl<B> Default for Known<B> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<B: Codec> Known<B> {
+impl Known {
     /// Hashes of all blocks; those that changed are encoded into `new`.
-    fn hashes(&mut self, blocks: &Shared<B>, new: &mut Vec<Block>) -> Vec<Hash> {
+    fn hashes(&mut self, blocks: &[Arc<dyn Codec>], new: &mut Vec<Block>) -> Vec<Hash> {
         for (index, block) in blocks.iter().enumerate() {
             if self.0.get(index).is_some_and(|(known, _)| Arc::ptr_eq(known, block)) {
                 continue;
             }
-            let encoded = codec::encode(block.as_ref());
+            let encoded = codec::encode(&**block);
             let entry = (Arc::clone(block), encoded.hash);
             new.push(encoded);
             match self.0.get_mut(index) {
@@ -92,36 +85,34 @@ impl<B: Codec> Known<B> {
 }
 
 impl Encoder {
-    /// An encoder for models of one learner and its parameters.
+    /// An encoder for models of one configuration.
     #[must_use]
-    pub fn new(params: Params) -> Self {
+    pub fn new(params: Named) -> Self {
         Self { params, ..Self::default() }
     }
 
     /// The manifest of a view, and the blocks that this encoder has not handed out before.
     pub fn encode(&mut self, view: &View, taken: Taken) -> (Manifest, Vec<Block>) {
-        let (learned, history) = (view.learned(), view.history());
-        let (users, items) = (learned.users.len(), learned.items.len());
+        let learned = view.learned();
         let mut new = Vec::new();
         let scalars = codec::encode(&Scalars {
-            n_users: learned.model.n_users,
-            n_items: learned.model.n_items,
-            mean: learned.model.mean,
-            generator: learned.model.generator.clone(),
             prequential: learned.prequential.clone(),
+            rating: learned.rating.scalars(),
+            ranking: learned.ranking.as_ref().map(|model| model.scalars()),
         });
-        let hashed = [
-            ("scalars", 1, vec![scalars.hash]),
-            ("user_ids", users, self.user_ids.hashes(learned.users.names(), &mut new)),
-            ("item_ids", items, self.item_ids.hashes(learned.items.names(), &mut new)),
-            ("user_factors", users, self.user_factors.hashes(&learned.model.users, &mut new)),
-            ("item_factors", items, self.item_factors.hashes(&learned.model.items, &mut new)),
-            ("seen", users, self.seen.hashes(&history.seen, &mut new)),
-            ("counts", items, self.counts.hashes(&history.counts, &mut new)),
-        ];
+        let mut hashed = vec![(SCALARS.to_owned(), 1, vec![scalars.hash])];
         new.push(scalars);
-        let sha256 = model_hash(&self.params, hashed.iter().map(|(name, rows, hashes)| (*name, *rows as u64, hashes)));
+        for table in parts(view) {
+            let hashes = self.known.entry(table.name.clone()).or_default().hashes(&table.blocks, &mut new);
+            hashed.push((table.name, table.rows, hashes));
+        }
+        let sha256 = model_hash(&self.params, hashed.iter().map(|(name, rows, hashes)| (name.as_str(), *rows, hashes)));
         let sections = hashed.into_iter().map(|(name, rows, hashes)| section(name, rows, &hashes, &mut new)).collect();
+        let counts = Counts {
+            users: learned.users.len() as u64,
+            items: learned.items.len() as u64,
+            events: learned.prequential.events(),
+        };
         let manifest = Manifest {
             seq: view.version().seq,
             format: SNAPSHOT_FORMAT,
@@ -130,13 +121,32 @@ impl Encoder {
             batch: view.version().batch,
             offsets: taken.offsets,
             params: self.params.clone(),
-            counts: Counts { users: users as u64, items: items as u64, events: learned.prequential.events() },
+            counts,
             metrics: learned.prequential.metrics(),
             sections,
             sha256,
         };
         (manifest, new)
     }
+}
+
+/// Everything that a view is made of, besides its scalars.
+fn parts(view: &View) -> Vec<Table> {
+    let (learned, history) = (view.learned(), view.history());
+    let (users, items) = (learned.users.len(), learned.items.len());
+    let mut parts = vec![
+        Table::new(USER_IDS, users, learned.users.names()),
+        Table::new(ITEM_IDS, items, learned.items.names()),
+        Table::new(SEEN, users, &history.seen),
+        Table::new(COUNTS, items, &history.counts),
+    ];
+    let own = |prefix: &str, model: &dyn Model| -> Vec<Table> {
+        let named = |table: Table| Table { name: format!("{prefix}{}", table.name), ..table };
+        model.tables().into_iter().map(named).collect()
+    };
+    parts.extend(own(RATING, &*learned.rating));
+    parts.extend(learned.ranking.iter().flat_map(|model| own(RANKING, &**model)));
+    parts
 }
 
 impl Encoder {
@@ -148,16 +158,16 @@ impl Encoder {
 }
 
 /// One section, its block hashes listed in index blocks so that a manifest stays small at any model size.
-fn section(name: &str, rows: usize, hashes: &[Hash], new: &mut Vec<Block>) -> Section {
+fn section(name: String, rows: u64, hashes: &[Hash], new: &mut Vec<Block>) -> Section {
     let index = hashes.chunks(INDEX_HASHES).map(|hashes| codec::encode(&hashes.to_vec()));
     let index: Vec<Block> = index.collect();
     let listed = index.iter().map(|block| block.hash).collect();
     new.extend(index);
-    Section { name: name.to_owned(), rows: rows as u64, blocks: hashes.len() as u64, index: listed }
+    Section { name, rows, blocks: hashes.len() as u64, index: listed }
 }
 
 /// Hash of a whole model: over its parameters and each section's name, rows and block hashes.
-fn model_hash<'a>(params: &Params, sections: impl Iterator<Item = (&'a str, u64, &'a Vec<Hash>)>) -> Hash {
+fn model_hash<'a>(params: &Named, sections: impl Iterator<Item = (&'a str, u64, &'a Vec<Hash>)>) -> Hash {
     let mut sha = Sha256::new();
     sha.update(format!("freshet model, format {SNAPSHOT_FORMAT}\n"));
     sha.update(serde_json::to_vec(params).expect("names and plain values always serialize"));
@@ -174,48 +184,64 @@ fn model_hash<'a>(params: &Params, sections: impl Iterator<Item = (&'a str, u64,
 ///
 /// # Errors
 /// [`StoreError::Damaged`] if a block is missing, differs from its hash or does not decode, or the whole does not add up;
-/// [`StoreError::Unsuitable`] if the format is newer than this program.
+/// [`StoreError::Unsuitable`] if the format is not the one of this program.
 pub async fn load(store: &dyn Store, manifest: &Manifest) -> Result<View, StoreError> {
-    if manifest.format > SNAPSHOT_FORMAT {
-        let reason = format!(
-            "snapshot {} has format {}, this program reads up to {SNAPSHOT_FORMAT}; use a newer freshet",
-            manifest.seq, manifest.format
-        );
-        return Err(StoreError::Unsuitable { location: store.location(), reason });
+    check_format(store, manifest)?;
+    let mut tables = Tables::default();
+    for (name, hashes) in listed(store, manifest).await? {
+        let rows = manifest.sections.iter().find(|section| section.name == name).map_or(0, |section| section.rows);
+        let mut blocks = Vec::with_capacity(hashes.len());
+        for block in store.blocks(&hashes).await? {
+            let reason = |reason| damaged(store, manifest, format!("block {}: {reason}", block.hash));
+            blocks.push(codec::content(&block.bytes).map_err(reason)?);
+        }
+        tables.parts.insert(name.to_owned(), (rows, blocks));
     }
-    let hashes = listed(store, manifest).await?;
-    let of = |name: &str| hashes.get(name).map_or(&[][..], Vec::as_slice);
-    let scalars: Vec<Scalars> = decoded(store, manifest, of("scalars")).await?;
-    let Some(scalars) = scalars.into_iter().next() else {
-        return Err(damaged(store, manifest, "it has no scalars".into()));
-    };
-    let model = FactorTables {
-        users: shared(store, manifest, of("user_factors")).await?,
-        items: shared(store, manifest, of("item_factors")).await?,
-        n_users: scalars.n_users,
-        n_items: scalars.n_items,
-        mean: scalars.mean,
-        generator: scalars.generator,
-    };
-    let learned = LearnedState {
-        users: IdTable::from_names(shared(store, manifest, of("user_ids")).await?),
-        items: IdTable::from_names(shared(store, manifest, of("item_ids")).await?),
-        model,
-        prequential: scalars.prequential,
-    };
-    let history = HistoryTables {
-        seen: shared(store, manifest, of("seen")).await?,
-        counts: shared(store, manifest, of("counts")).await?,
-    };
+    let (learned, history) = assemble(manifest, tables).map_err(|reason| damaged(store, manifest, reason))?;
     let version = Version { seq: manifest.seq, batch: manifest.batch, published_at_ms: manifest.created_at_ms };
     Ok(View::new(version, learned, history))
+}
+
+fn check_format(store: &dyn Store, manifest: &Manifest) -> Result<(), StoreError> {
+    let Manifest { seq, format, .. } = manifest;
+    let reason = match format {
+        &SNAPSHOT_FORMAT => return Ok(()),
+        older if *older < SNAPSHOT_FORMAT => format!(
+            "snapshot {seq} has format {format} of an older freshet, this one reads {SNAPSHOT_FORMAT}; `freshet run` \
+             learns the stored events again and takes a new one"
+        ),
+        _ => format!(
+            "snapshot {seq} has format {format}, this program reads up to {SNAPSHOT_FORMAT}; use a newer freshet"
+        ),
+    };
+    Err(StoreError::Unsuitable { location: store.location(), reason })
+}
+
+/// The parts of a view from those of the snapshot, or what is wrong with them.
+fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, HistoryTables), String> {
+    let config = params::config_of(&manifest.params)?;
+    let (_, scalars) = tables.take::<Scalars>(SCALARS)?;
+    let scalars = scalars.front().ok_or("it has no scalars")?;
+    let users = IdTable::from_names(tables.take(USER_IDS)?.1);
+    let items = IdTable::from_names(tables.take(ITEM_IDS)?.1);
+    let history = HistoryTables { seen: tables.take(SEEN)?.1, counts: tables.take(COUNTS)?.1 };
+    let model = |kind, prefix: &str, scalars: &[u8]| {
+        let own = |(name, part): (&String, &(u64, Vec<tables::Stored>))| {
+            name.strip_prefix(prefix).map(|name| (name.to_owned(), part.clone()))
+        };
+        learn::restore(kind, &config, scalars, &mut Tables { parts: tables.parts.iter().filter_map(own).collect() })
+    };
+    let rating = model(config.learn.rating, RATING, &scalars.rating)?;
+    let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
+    let prequential = scalars.prequential.clone();
+    Ok((LearnedState { users, items, rating, ranking, prequential }, history))
 }
 
 /// Block hashes of each section by its name, checked against the hash of the whole.
 async fn listed<'m>(store: &dyn Store, manifest: &'m Manifest) -> Result<BTreeMap<&'m str, Vec<Hash>>, StoreError> {
     let mut hashes = BTreeMap::new();
     for section in &manifest.sections {
-        let index: Vec<Vec<Hash>> = decoded(store, manifest, &section.index).await?;
+        let index = index(store, manifest, &section.index).await?;
         hashes.insert(section.name.as_str(), index.concat());
     }
     let sections = manifest.sections.iter().map(|section| (section.name.as_str(), section.rows));
@@ -226,17 +252,13 @@ async fn listed<'m>(store: &dyn Store, manifest: &'m Manifest) -> Result<BTreeMa
     Err(damaged(store, manifest, format!("its parts hash to {whole}, the manifest says {}", manifest.sha256)))
 }
 
-async fn decoded<B: Codec>(store: &dyn Store, manifest: &Manifest, hashes: &[Hash]) -> Result<Vec<B>, StoreError> {
+async fn index(store: &dyn Store, manifest: &Manifest, hashes: &[Hash]) -> Result<Vec<Vec<Hash>>, StoreError> {
     let mut all = Vec::with_capacity(hashes.len());
     for block in store.blocks(hashes).await? {
         let reason = |reason| damaged(store, manifest, format!("block {}: {reason}", block.hash));
         all.push(codec::decode(&block.bytes).map_err(reason)?);
     }
     Ok(all)
-}
-
-async fn shared<B: Codec>(store: &dyn Store, manifest: &Manifest, hashes: &[Hash]) -> Result<Shared<B>, StoreError> {
-    Ok(decoded(store, manifest, hashes).await?.into_iter().map(Arc::new).collect())
 }
 
 fn damaged(store: &dyn Store, manifest: &Manifest, reason: String) -> StoreError {

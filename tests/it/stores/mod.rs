@@ -109,6 +109,7 @@ fn event(seq: u64) -> LearnedEvent {
         rating: Some((seq % 5) as f32 + 1.0),
         count: None,
         ts: 881_250_949_000 + seq as i64,
+        ts_of_event: seq % 3 != 0,
         id: None,
     };
     LearnedEvent { seq, batch: seq.div_ceil(256), rehearse_from: None, predicted: 3.5 + seq as f32 / 1e6, event }

@@ -1,0 +1,91 @@
+//! The sections of the learners: which of them run, and the parameters of each.
+//!
+//! Apart from the other sections, because these alone decide what a model is: a preset may set them and no others, and a
+//! snapshot names those that it was learned under.
+
+use serde::{Deserialize, Serialize};
+
+/// Sections that a preset may set.
+pub(super) const SECTIONS: [&str; 5] = ["learn", "biases", "biased_mf", "popularity", "item_knn"];
+
+/// A learner by name.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LearnerKind {
+    /// Mean of the ratings so far.
+    RunningMean,
+    /// Mean, user bias and item bias, by stochastic gradient descent.
+    Biases,
+    /// Biased matrix factorization by stochastic gradient descent.
+    BiasedMf,
+    /// Positive events of the item so far.
+    Popularity,
+    /// Positive events of the item, older ones weighing less.
+    DecayedPopularity,
+    /// Cosine similarity to the user's items.
+    ItemKnn,
+    /// Any order.
+    Random,
+}
+
+/// `[learn]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnConfig {
+    /// The learner that predicts ratings.
+    pub rating: LearnerKind,
+    /// The learner that ranks items.
+    pub ranking: LearnerKind,
+    /// Lowest rating that counts as positive.
+    pub positive_rating: f64,
+    /// Seed of the models' generators.
+    pub seed: u64,
+}
+
+/// `[biases]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BiasesConfig {
+    /// Learning rate.
+    pub rate: f64,
+    /// L2 regularization.
+    pub l2: f64,
+}
+
+/// `[biased_mf]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BiasedMfConfig {
+    /// Number of factors.
+    pub factors: usize,
+    /// Learning rate of the biases.
+    pub bias_rate: f64,
+    /// Learning rate of the factors.
+    pub factor_rate: f64,
+    /// L2 regularization of the biases.
+    pub bias_l2: f64,
+    /// L2 regularization of the factors.
+    pub factor_l2: f64,
+    /// Standard deviation of new factors.
+    pub init_scale: f64,
+}
+
+/// `[popularity]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PopularityConfig {
+    /// Events after which one counts half.
+    pub half_life: f64,
+}
+
+/// `[item_knn]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ItemKnnConfig {
+    /// The user's own later events after which one counts half; 0 for all alike.
+    pub half_life: f64,
+    /// Most items of a user that count.
+    pub history: usize,
+    /// Most neighbours of an item that are kept.
+    pub neighbours: usize,
+}

@@ -1,0 +1,180 @@
+//! Item-based nearest neighbours, kept exact event by event: the baseline that beats every batch refit.
+//!
+//! Items are similar as their users are: `sim(i, j) = c_ij / sqrt(n_i n_j)`, the cosine of their columns of a matrix of
+//! ones, where `c_ij` counts the users who chose both and `n_i` those who chose i (Sarwar, Karypis, Konstan, Riedl,
+//! "Item-based collaborative filtering recommendation algorithms", WWW 2001). An item's score is the sum of its
+//! similarities to the user's items, the m-th newest of which weighs `0.5^(m / half_life)`.
+
+use std::sync::Arc;
+
+use crate::config::ItemKnnConfig;
+use crate::learn::params::ValidParams;
+use crate::learn::tables::{Entry, Frozen, Live, Lists, Matrix, Storage, Table, Tables};
+use crate::learn::{Learner, Model, Observation, Scorer};
+
+/// An item that some users chose beside another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Neighbour {
+    item: u32,
+    /// Users who chose both.
+    both: u32,
+}
+
+impl Entry for Neighbour {
+    const KIND: u8 = 8;
+    const WORDS: usize = 2;
+
+    fn write(&self, words: &mut Vec<u32>) {
+        words.extend([self.item, self.both]);
+    }
+
+    fn read(words: &[u32]) -> Self {
+        Self { item: words[0], both: words[1] }
+    }
+}
+
+/// An item that the user chose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Chosen(u32);
+
+impl Entry for Chosen {
+    const KIND: u8 = 9;
+    const WORDS: usize = 1;
+
+    fn write(&self, words: &mut Vec<u32>) {
+        words.push(self.0);
+    }
+
+    fn read(words: &[u32]) -> Self {
+        Self(words[0])
+    }
+}
+
+/// The model: neighbours of each item sorted by index, users of each item of shape `(n_items, 1)`, and the newest items
+/// of each user, the newest last.
+#[derive(Clone, Debug)]
+pub struct ItemKnn<S: Storage> {
+    params: ValidParams<ItemKnnConfig>,
+    neighbours: Lists<S, Neighbour>,
+    counts: Matrix<S>,
+    histories: Lists<S, Chosen>,
+}
+
+impl ItemKnn<Live> {
+    /// A model that has seen nothing.
+    #[must_use]
+    pub fn new(params: ValidParams<ItemKnnConfig>) -> Self {
+        Self { params, neighbours: Lists::default(), counts: Matrix::new(1), histories: Lists::default() }
+    }
+
+    /// One more user chose both.
+    fn count(&mut self, item: u32, other: u32) {
+        let most = self.params.neighbours;
+        let row = self.neighbours.row_mut(item);
+        match row.binary_search_by_key(&other, |neighbour| neighbour.item) {
+            Ok(at) => row[at].both += 1,
+            Err(at) => {
+                row.insert(at, Neighbour { item: other, both: 1 });
+                if row.len() > most {
+                    // The weakest goes, of equally weak ones the one that was known first.
+                    let weakest = row.iter().enumerate().filter(|(_, n)| n.item != other).min_by_key(|(_, n)| n.both);
+                    if let Some(at) = weakest.map(|(at, _)| at) {
+                        row.remove(at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl ItemKnn<Frozen> {
+    /// The model of these tables.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn read(params: ValidParams<ItemKnnConfig>, tables: &mut Tables) -> Result<Self, String> {
+        Ok(Self {
+            params,
+            neighbours: Lists::read(tables, "neighbours")?,
+            counts: Matrix::read(tables, "users_of_item", 1)?,
+            histories: Lists::read(tables, "histories")?,
+        })
+    }
+}
+
+impl<S: Storage> Scorer for ItemKnn<S> {
+    fn rating(&self, _user: u32, _item: u32) -> Option<f32> {
+        None
+    }
+
+    fn score(&self, user: u32, scores: &mut [f32]) {
+        scores.fill(0.0);
+        let half_life = self.params.half_life;
+        let history = self.histories.row(user);
+        for (age, chosen) in (0..history.len()).rev().zip(history) {
+            let recency = if half_life > 0.0 { (-(age as f64) / half_life).exp2() } else { 1.0 };
+            let weight = recency as f32 / self.counts.row(chosen.0)[0].sqrt();
+            for neighbour in self.neighbours.row(chosen.0) {
+                if let Some(score) = scores.get_mut(neighbour.item as usize) {
+                    *score += neighbour.both as f32 * weight;
+                }
+            }
+        }
+        for (score, users) in scores.iter_mut().zip(self.counts.rows()) {
+            *score /= users[0].max(1.0).sqrt();
+        }
+    }
+}
+
+impl Learner for ItemKnn<Live> {
+    fn learn(&mut self, event: &Observation) -> Option<f32> {
+        self.counts.grow_to(event.item, |_, _| ());
+        if !event.positive {
+            return None;
+        }
+        let chosen = Chosen(event.item);
+        let history = self.histories.row_mut(event.user);
+        // Chosen again: it is the newest now, and the pairs have been counted.
+        if let Some(at) = history.iter().position(|other| *other == chosen) {
+            history[at..].rotate_left(1);
+            return None;
+        }
+        history.push(chosen);
+        if history.len() > self.params.history {
+            history.remove(0);
+        }
+        let others = history[..history.len() - 1].to_vec();
+        for Chosen(other) in others {
+            self.count(event.item, other);
+            self.count(other, event.item);
+        }
+        self.counts.row_mut(event.item)[0] += 1.0;
+        None
+    }
+
+    fn publish(&mut self) -> Arc<dyn Model> {
+        let Self { params, neighbours, counts, histories } = self;
+        let (neighbours, counts, histories) = (neighbours.publish(), counts.publish(), histories.publish());
+        Arc::new(ItemKnn { params: params.clone(), neighbours, counts, histories })
+    }
+}
+
+impl Model for ItemKnn<Frozen> {
+    fn thaw(&self) -> Box<dyn Learner> {
+        let Self { params, neighbours, counts, histories } = self;
+        let (neighbours, counts, histories) = (neighbours.thaw(), counts.thaw(), histories.thaw());
+        Box::new(ItemKnn { params: params.clone(), neighbours, counts, histories })
+    }
+
+    fn scalars(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        vec![
+            self.neighbours.table("neighbours"),
+            self.counts.table("users_of_item"),
+            self.histories.table("histories"),
+        ]
+    }
+}

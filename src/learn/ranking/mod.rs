@@ -1,0 +1,9 @@
+//! Learners that rank items, from positive or implicit feedback.
+
+mod item_knn;
+mod popularity;
+mod random;
+
+pub use item_knn::ItemKnn;
+pub use popularity::Popularity;
+pub use random::Random;

@@ -1,0 +1,183 @@
+//! What the engine learns with: ids, one learner of ratings, one of rankings, and the test-then-learn figures.
+
+use std::sync::Arc;
+
+use linfa::DatasetBase;
+use linfa::traits::FitWith;
+use ndarray::Array1;
+
+use super::ids::{IdTable, Ids};
+use super::params::RatingRange;
+use super::prequential::Prequential;
+use super::rating::RunningMean;
+use super::{LearnError, Learned, Learner, Model, Observation, Observations, build};
+use crate::config::Config;
+use crate::decode::Event;
+use crate::gather::MicroBatch;
+
+/// What the learner made of one new event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Dense index of the user.
+    pub user: u32,
+    /// Dense index of the item.
+    pub item: u32,
+    /// Whether it speaks for the item.
+    pub positive: bool,
+    /// Predicted before the event was learned, clamped to the rating range.
+    pub predicted: f32,
+}
+
+/// Everything that learning has changed, shared with readers: cheap to clone, never to change.
+#[derive(Clone, Debug)]
+pub struct LearnedState {
+    /// Users by dense index.
+    pub users: IdTable,
+    /// Items by dense index.
+    pub items: IdTable,
+    /// The model that predicts ratings.
+    pub rating: Arc<dyn Model>,
+    /// The model that ranks items; none where the other one does both.
+    pub ranking: Option<Arc<dyn Model>>,
+    /// Test-then-learn figures.
+    pub prequential: Prequential,
+}
+
+impl Default for LearnedState {
+    /// Nothing learned.
+    fn default() -> Self {
+        Self {
+            users: IdTable::default(),
+            items: IdTable::default(),
+            rating: Arc::new(RunningMean::default()),
+            ranking: None,
+            prequential: Prequential::default(),
+        }
+    }
+}
+
+impl LearnedState {
+    /// The model that ranks items.
+    #[must_use]
+    pub fn ranking(&self) -> &dyn Model {
+        self.ranking.as_deref().unwrap_or(&*self.rating)
+    }
+}
+
+/// The learner of the engine, moved on batch by batch.
+#[derive(Debug)]
+pub struct Recommender {
+    range: RatingRange,
+    positive_rating: f32,
+    users: Ids,
+    items: Ids,
+    rating: Box<dyn Learner>,
+    ranking: Option<Box<dyn Learner>>,
+    prequential: Prequential,
+}
+
+impl Recommender {
+    /// A recommender that has seen nothing.
+    ///
+    /// # Errors
+    /// If a parameter is out of its range, or `learn.rating` names a learner that predicts no ratings.
+    pub fn new(config: &Config) -> Result<Self, LearnError> {
+        let kinds = (config.learn.rating, config.learn.ranking);
+        let rating = build(kinds.0, config)?;
+        if rating.rating(0, 0).is_none() {
+            return Err(LearnError::NoRatings(kinds.0));
+        }
+        let ranking = if kinds.0 == kinds.1 { None } else { Some(build(kinds.1, config)?) };
+        Ok(Self {
+            range: RatingRange::of(&config.decode),
+            positive_rating: config.learn.positive_rating as f32,
+            users: Ids::default(),
+            items: Ids::default(),
+            rating,
+            ranking,
+            prequential: Prequential::default(),
+        })
+    }
+
+    /// A recommender that goes on where `state` was published, under the configuration that it was learned under.
+    #[must_use]
+    pub fn resume(config: &Config, state: LearnedState) -> Self {
+        Self {
+            range: RatingRange::of(&config.decode),
+            positive_rating: config.learn.positive_rating as f32,
+            users: Ids::from_table(state.users),
+            items: Ids::from_table(state.items),
+            rating: state.rating.thaw(),
+            ranking: state.ranking.map(|ranking| ranking.thaw()),
+            prequential: state.prequential,
+        }
+    }
+
+    /// Rehearses, then predicts and learns each new event in order; one outcome for each new event.
+    ///
+    /// # Errors
+    /// None that a decoded batch can cause; see [`LearnError`].
+    pub fn learn(&mut self, batch: &MicroBatch) -> Result<Vec<Outcome>, LearnError> {
+        for event in &batch.rehearsal {
+            let observation = self.observe(event);
+            self.rating.rehearse(&observation);
+            if let Some(ranking) = &mut self.ranking {
+                ranking.rehearse(&observation);
+            }
+        }
+        let events: Vec<Observation> = batch.events.iter().map(|event| self.observe(event)).collect();
+        let targets: Array1<f32> = events.iter().map(|event| event.target).collect();
+        let dataset = DatasetBase::new(Observations(events), targets);
+        // The learner goes in and comes out by value, as linfa has it.
+        let rating = std::mem::replace(&mut self.rating, Box::new(RunningMean::default()));
+        let Learned { learner, predicted } = self.range.fit_with(rating, &dataset)?;
+        self.rating = learner;
+        let DatasetBase { records: Observations(events), .. } = dataset;
+        for (event, predicted) in events.iter().zip(&predicted) {
+            if let Some(ranking) = &mut self.ranking {
+                ranking.learn(event);
+            }
+            self.prequential.record(*predicted, event.target, self.range);
+        }
+        let outcome = |(event, predicted): (Observation, f32)| {
+            let Observation { user, item, positive, .. } = event;
+            Outcome { user, item, positive, predicted }
+        };
+        Ok(events.into_iter().zip(predicted).map(outcome).collect())
+    }
+
+    /// Hands readers everything learned so far. Costs what changed since the last call.
+    pub fn publish(&mut self) -> LearnedState {
+        LearnedState {
+            users: self.users.publish(),
+            items: self.items.publish(),
+            rating: self.rating.publish(),
+            ranking: self.ranking.as_mut().map(|ranking| ranking.publish()),
+            prequential: self.prequential.clone(),
+        }
+    }
+
+    /// The event by dense indexes; ids not known yet get the next index.
+    fn observe(&mut self, event: &Event) -> Observation {
+        Observation {
+            user: self.users.intern(&event.user),
+            item: self.items.intern(&event.item),
+            target: target(event.rating, event.count, self.range),
+            positive: event.rating.is_none_or(|rating| rating >= self.positive_rating),
+            count: event.count.unwrap_or(1.0),
+            ts: event.ts_of_event.then_some(event.ts),
+        }
+    }
+}
+
+/// The rating that an event stands for.
+///
+/// Implicit feedback has none: a count is mapped into the rating range by `low + (high - low) * l / (1 + l)` with
+/// `l = log10(1 + count)`, which grows with the count and saturates; an event with neither counts as once.
+#[must_use]
+pub fn target(rating: Option<f32>, count: Option<f32>, range: RatingRange) -> f32 {
+    rating.unwrap_or_else(|| {
+        let level = (1.0 + count.unwrap_or(1.0)).log10();
+        range.low() + (range.high() - range.low()) * level / (1.0 + level)
+    })
+}
