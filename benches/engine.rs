@@ -25,7 +25,7 @@ use freshet::consume::{self, Offsets};
 use freshet::decode::decode;
 use freshet::engine::Engine;
 use freshet::gather::{Gatherer, Progress};
-use freshet::learn::Learner;
+use freshet::learn::Recommender;
 use freshet::publish::{Published, Publisher, Version, View};
 use freshet::store::{self, DurableWrite};
 use mongodb::Client;
@@ -189,11 +189,11 @@ impl Bench {
         let raw = events::raw(&self.rows, &config.broker.topic);
         let (start, now) = (Instant::now(), tokio::time::Instant::now());
         let mut gatherer = Gatherer::new(&config.gather, Progress::default());
-        let mut learner = Learner::new(events::params(config.learn.factors));
+        let mut recommender = Recommender::new(config).unwrap();
         let mut publisher = Publisher::new(Published::default(), View::default());
         for batch in raw.into_iter().filter_map(|raw| gatherer.push(now, decode(raw, &config.decode))) {
-            publisher.observe(&learner.learn(&batch).unwrap());
-            publisher.publish(learner.publish(), Version::after(&batch, 0));
+            publisher.observe(&recommender.learn(&batch).unwrap());
+            publisher.publish(recommender.publish(), Version::after(&batch, 0));
         }
         (start.elapsed().as_secs_f64(), 0.0)
     }

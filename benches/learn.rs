@@ -15,14 +15,10 @@ use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use freshet::config::{BiasedMfConfig, LearnerKind};
 use freshet::gather::MicroBatch;
-use freshet::learn::model::FactorModel;
-use freshet::learn::params::MfValidParams;
-use freshet::learn::{Learner, dot};
+use freshet::learn::{Learner, Observation, Recommender, build, dot};
 use freshet::publish::{Published, Publisher, Version, View};
-
-/// User, item and rating.
-type Dense = ((u32, u32), f32);
 
 fn bench(criterion: &mut Criterion) {
     let rows = events::rows();
@@ -31,16 +27,20 @@ fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("learn");
     group.throughput(Throughput::Elements(dense.len() as u64)).sample_size(20);
     for k in [16, 32, 64] {
-        let params = events::params(k);
+        let config = events::biased_mf(k);
         group.bench_with_input(BenchmarkId::new("bare loop", k), &k, |bencher, _| {
-            bencher.iter_batched(|| Bare::new(&dense, &params), |bare| learn_bare(bare, &dense), BatchSize::LargeInput);
+            bencher.iter_batched(
+                || Bare::new(&dense, &config.biased_mf),
+                |bare| learn_bare(bare, &dense),
+                BatchSize::LargeInput,
+            );
         });
         group.bench_with_input(BenchmarkId::new("learn_one", k), &k, |bencher, _| {
-            let new = || FactorModel::new(&params);
-            bencher.iter_batched(new, |model| learn_one(model, &params, &dense), BatchSize::LargeInput);
+            let new = || build(LearnerKind::BiasedMf, &config).unwrap();
+            bencher.iter_batched(new, |learner| learn_one(learner, &dense), BatchSize::LargeInput);
         });
         group.bench_with_input(BenchmarkId::new("batches", k), &k, |bencher, _| {
-            let new = || (Learner::new(params.clone()), Publisher::new(Published::default(), View::default()));
+            let new = || (Recommender::new(&config).unwrap(), Publisher::new(Published::default(), View::default()));
             bencher.iter_batched(new, |parts| learn_batches(parts, &batches), BatchSize::LargeInput);
         });
     }
@@ -48,32 +48,36 @@ fn bench(criterion: &mut Criterion) {
 }
 
 /// Ids as indexes, in the order of first appearance.
-fn dense(batches: &[MicroBatch]) -> Vec<Dense> {
+fn dense(batches: &[MicroBatch]) -> Vec<Observation> {
     let (mut users, mut items) = (HashMap::new(), HashMap::new());
     let mut dense = Vec::new();
     for event in batches.iter().flat_map(|batch| &batch.events) {
         let (next_user, next_item) = (users.len() as u32, items.len() as u32);
         let user = *users.entry(&event.user).or_insert(next_user);
         let item = *items.entry(&event.item).or_insert(next_item);
-        dense.push(((user, item), event.rating.unwrap()));
+        let target = event.rating.unwrap();
+        dense.push(Observation { user, item, target, positive: target >= 4.0, count: 1.0, ts: Some(event.ts) });
     }
     dense
 }
 
-fn learn_one(mut model: FactorModel, params: &MfValidParams, dense: &[Dense]) -> FactorModel {
-    for (pair, target) in dense {
-        black_box(model.learn_one(params, *pair, *target));
+fn learn_one(mut learner: Box<dyn Learner>, dense: &[Observation]) -> Box<dyn Learner> {
+    for event in dense {
+        black_box(learner.learn(event));
     }
-    model
+    learner
 }
 
-fn learn_batches((mut learner, mut publisher): (Learner, Publisher), batches: &[MicroBatch]) -> (Learner, Publisher) {
+fn learn_batches(
+    (mut recommender, mut publisher): (Recommender, Publisher),
+    batches: &[MicroBatch],
+) -> (Recommender, Publisher) {
     for batch in batches {
-        let outcomes = learner.learn(batch).unwrap();
+        let outcomes = recommender.learn(batch).unwrap();
         publisher.observe(&outcomes);
-        black_box(publisher.publish(learner.publish(), Version::after(batch, 0)));
+        black_box(publisher.publish(recommender.publish(), Version::after(batch, 0)));
     }
-    (learner, publisher)
+    (recommender, publisher)
 }
 
 /// Flat rows, and nothing else.
@@ -83,35 +87,35 @@ struct Bare {
     user_biases: Vec<f32>,
     item_biases: Vec<f32>,
     mean: f32,
-    params: MfValidParams,
+    params: BiasedMfConfig,
 }
 
 impl Bare {
-    fn new(dense: &[Dense], params: &MfValidParams) -> Self {
-        let n_users = dense.iter().map(|((user, _), _)| *user as usize + 1).max().unwrap_or(0);
-        let n_items = dense.iter().map(|((_, item), _)| *item as usize + 1).max().unwrap_or(0);
+    fn new(dense: &[Observation], params: &BiasedMfConfig) -> Self {
+        let n_users = dense.iter().map(|event| event.user as usize + 1).max().unwrap_or(0);
+        let n_items = dense.iter().map(|event| event.item as usize + 1).max().unwrap_or(0);
         // Any small values that differ will do.
-        let rows = |n: usize| (0..n * params.factors()).map(|i| (i % 13) as f32 * 0.01 - 0.06).collect();
+        let rows = |n: usize| (0..n * params.factors).map(|i| (i % 13) as f32 * 0.01 - 0.06).collect();
         Self {
             users: rows(n_users),
             items: rows(n_items),
             user_biases: vec![0.0; n_users],
             item_biases: vec![0.0; n_items],
-            mean: dense.iter().map(|(_, target)| target).sum::<f32>() / dense.len() as f32,
+            mean: dense.iter().map(|event| event.target).sum::<f32>() / dense.len() as f32,
             params: params.clone(),
         }
     }
 }
 
-fn learn_bare(mut bare: Bare, dense: &[Dense]) -> Bare {
-    let (k, rate, bias_rate) = (bare.params.factors(), bare.params.factor_rate(), bare.params.bias_rate());
-    let (keep, bias_keep) = (1.0 - rate * bare.params.factor_l2(), 1.0 - bias_rate * bare.params.bias_l2());
-    for ((user, item), target) in dense {
-        let (user, item) = (*user as usize, *item as usize);
+fn learn_bare(mut bare: Bare, dense: &[Observation]) -> Bare {
+    let (k, rate, bias_rate) = (bare.params.factors, bare.params.factor_rate as f32, bare.params.bias_rate as f32);
+    let (keep, bias_keep) = (1.0 - rate * bare.params.factor_l2 as f32, 1.0 - bias_rate * bare.params.bias_l2 as f32);
+    for event in dense {
+        let (user, item) = (event.user as usize, event.item as usize);
         let p = &mut bare.users[user * k..(user + 1) * k];
         let q = &mut bare.items[item * k..(item + 1) * k];
         let predicted = bare.mean + bare.user_biases[user] + bare.item_biases[item] + dot(p, q);
-        let error = black_box(predicted) - target;
+        let error = black_box(predicted) - event.target;
         bare.user_biases[user] = bare.user_biases[user] * bias_keep - bias_rate * error;
         bare.item_biases[item] = bare.item_biases[item] * bias_keep - bias_rate * error;
         for (p, q) in p.iter_mut().zip(q) {

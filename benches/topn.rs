@@ -16,8 +16,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use freshet::capture::Interaction;
-use freshet::learn::blocks::BLOCK_ROWS;
-use freshet::learn::{Learner, dot};
+use freshet::learn::{Recommender, dot};
 use freshet::publish::{Published, Publisher, Version, View};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -27,11 +26,11 @@ const USERS: u64 = 2_000;
 const ITEMS: u64 = 20_000;
 
 fn bench(criterion: &mut Criterion) {
-    bench_view(criterion, "topn ml-100k k=32", &learned(&events::rows(), 32));
-    bench_view(criterion, "topn 20k items k=64", &learned(&synthetic(), 64));
+    bench_view(criterion, "topn ml-100k k=32", &learned(&events::rows(), 32), 32);
+    bench_view(criterion, "topn 20k items k=64", &learned(&synthetic(), 64), 64);
 }
 
-fn bench_view(criterion: &mut Criterion, name: &str, view: &View) {
+fn bench_view(criterion: &mut Criterion, name: &str, view: &View, k: usize) {
     let users: Vec<String> =
         view.learned().users.names().iter().flat_map(|block| block.iter()).map(ToString::to_string).collect();
     let mut group = criterion.benchmark_group(name);
@@ -45,12 +44,12 @@ fn bench_view(criterion: &mut Criterion, name: &str, view: &View) {
             bencher.iter(|| view.recommend("nobody", *n));
         });
     }
-    let items = flat_items(view);
+    let (rows, items) = flat(view, k);
     group.bench_function("products", |bencher| {
-        let mut user = (0..users.len() as u32).cycle();
+        let mut user = rows.chunks_exact(k).cycle();
         bencher.iter(|| {
-            let (p, _) = view.learned().model.user(user.next().unwrap()).unwrap();
-            for q in items.chunks_exact(p.len()) {
+            let p = user.next().unwrap();
+            for q in items.chunks_exact(k) {
                 black_box(dot(p, q));
             }
         });
@@ -60,12 +59,12 @@ fn bench_view(criterion: &mut Criterion, name: &str, view: &View) {
 
 /// The view after learning the rows.
 fn learned(rows: &[Interaction], factors: usize) -> Arc<View> {
-    let mut learner = Learner::new(events::params(factors));
+    let mut recommender = Recommender::new(&events::biased_mf(factors)).unwrap();
     let mut publisher = Publisher::new(Published::default(), View::default());
     for batch in events::batches(&events::events(rows, "ratings")) {
-        publisher.observe(&learner.learn(&batch).unwrap());
+        publisher.observe(&recommender.learn(&batch).unwrap());
     }
-    publisher.publish(learner.publish(), Version::default())
+    publisher.publish(recommender.publish(), Version::default())
 }
 
 /// Each user with 100 random items, and each item at least once.
@@ -79,11 +78,10 @@ fn synthetic() -> Vec<Interaction> {
     (0..USERS * 100).map(row).collect()
 }
 
-/// Every item's row in one matrix.
-fn flat_items(view: &View) -> Vec<f32> {
-    let model = &view.learned().model;
-    let row = |item: usize| model.items[item / BLOCK_ROWS].row(item % BLOCK_ROWS).0;
-    (0..model.n_items).flat_map(row).copied().collect()
+/// Rows of as many users and items as the view has, each in one matrix: any small values that differ will do.
+fn flat(view: &View, k: usize) -> (Vec<f32>, Vec<f32>) {
+    let rows = |n: usize| (0..n * k).map(|i| (i % 13) as f32 * 0.01 - 0.06).collect();
+    (rows(view.learned().users.len()), rows(view.learned().items.len()))
 }
 
 criterion_group!(benches, bench);

@@ -11,12 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use freshet::capture::{self, Interaction};
-use freshet::config::Config;
+use freshet::config::{Config, LearnerKind};
 use freshet::consume::{Position, RawEvent};
 use freshet::decode::{self, Event};
 use freshet::gather::MicroBatch;
-use freshet::learn::params::{MfParams, MfValidParams};
-use linfa::ParamGuard;
 
 /// Events in a micro-batch, as `gather.size` has it by default.
 const BATCH: usize = 256;
@@ -64,9 +62,10 @@ pub(crate) fn batches(events: &[Event]) -> Vec<MicroBatch> {
     events.chunks(BATCH).zip(1..).map(batch).collect()
 }
 
-/// The default parameters with another number of factors.
-pub(crate) fn params(factors: usize) -> MfValidParams {
+/// The biased matrix factorization alone, for ratings and rankings, with this number of factors.
+pub(crate) fn biased_mf(factors: usize) -> Config {
     let mut config = Config::default();
-    config.learn.factors = factors;
-    MfParams::new(&config.learn, &config.decode).check().unwrap()
+    (config.learn.rating, config.learn.ranking) = (LearnerKind::BiasedMf, LearnerKind::BiasedMf);
+    config.biased_mf.factors = factors;
+    config
 }

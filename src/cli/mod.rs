@@ -33,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   freshet demo
   freshet run
+  freshet run --preset ml-100k
   freshet replay ml-100k --rate 1000/s
   freshet snapshots list
   freshet config show --changed
@@ -48,6 +49,9 @@ pub struct Cli {
     /// File of settings; without it `$FRESHET_CONFIG`, else `config.toml` in the current folder if there is one.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// Learners and parameters chosen for one kind of data: ml-100k, lastfm, or a TOML file; any other setting goes before.
+    #[arg(long, value_name = "NAME|FILE", global = true)]
+    preset: Option<String>,
     /// Sets one key, before the file and the environment; may be repeated.
     #[arg(long, value_name = "SECTION.KEY=VALUE", global = true)]
     set: Vec<String>,
@@ -108,7 +112,8 @@ impl Cli {
         let log = self.log.iter().map(|level| format!("log.level={level}"));
         let sets = self.set.iter().cloned().chain(log).collect();
         let env = process_environment()?;
-        Config::load(&LoadOptions { file: self.config.clone(), folder: PathBuf::new(), env, sets })
+        let preset = self.preset.clone();
+        Config::load(&LoadOptions { preset, file: self.config.clone(), folder: PathBuf::new(), env, sets })
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) const RANGES: [(&str, Range); 31] = [
     ("biased_mf.bias_l2", Range::Real(0.0, 10.0)),
     ("biased_mf.factor_l2", Range::Real(0.0, 10.0)),
     ("biased_mf.init_scale", Range::Real(0.0, 10.0)),
-    ("popularity.half_life", Range::Real(1.0, 1e12)),
+    ("popularity.half_life", Range::Real(1.0, 1e6)),
     ("item_knn.half_life", Range::Real(0.0, 1e6)),
     ("item_knn.history", Range::Whole(1, 100_000)),
     ("item_knn.neighbours", Range::Whole(1, 1_000_000)),
@@ -145,6 +145,12 @@ impl Checker<'_> {
         [
             (sliding && gather.slide > gather.length, "gather.slide", "at most", "gather.length"),
             (decode.min_rating >= decode.max_rating, "decode.min_rating", "below", "decode.max_rating"),
+            (
+                config.learn.positive_rating > f64::from(decode.max_rating),
+                "learn.positive_rating",
+                "at most",
+                "decode.max_rating",
+            ),
             (serve.default_n > serve.max_n, "serve.default_n", "at most", "serve.max_n"),
         ]
         .into_iter()

@@ -28,6 +28,15 @@ pub enum LearnerKind {
     Random,
 }
 
+impl LearnerKind {
+    /// Its name, as it is written in a configuration.
+    #[must_use]
+    pub fn name(self) -> String {
+        let name = serde_json::to_value(self).ok();
+        name.as_ref().and_then(|name| name.as_str()).expect("a unit variant is a string in JSON").to_owned()
+    }
+}
+
 /// `[learn]`
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,6 @@
 //! Merges the layers of settings into one checked [`Config`].
 //!
-//! The lowest first: the compiled-in defaults, a file, the environment, flags.
+//! The lowest first: the compiled-in defaults, a preset, a file, the environment, flags.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use super::layers::{self, Layer, Setting, VARIABLE};
-use super::{Config, ConfigError, Problem, check};
+use super::{Config, ConfigError, Problem, check, preset};
 
 /// The file that is read where no other is named.
 const FILE_NAME: &str = "config.toml";
@@ -19,6 +19,8 @@ const FILE_VARIABLE: &str = "FRESHET_CONFIG";
 /// Where settings may come from, beside the defaults.
 #[derive(Clone, Default)]
 pub struct LoadOptions {
+    /// The preset named by `--preset`: a name or a file.
+    pub preset: Option<String>,
     /// The file named by `--config`. Without it `FRESHET_CONFIG`, else `config.toml` in `folder` if there is one.
     pub file: Option<PathBuf>,
     /// Folder that is searched for `config.toml`; empty for the current one.
@@ -54,7 +56,8 @@ impl Config {
         let mut settings = Layer::defaults().settings;
         let mut problems = Vec::new();
         let file = read_file(options).unwrap_or_else(|problem| Layer { problems: vec![problem], ..Layer::default() });
-        for layer in [file, Layer::environment(&options.env), Layer::flags(&options.sets)] {
+        let preset = options.preset.as_deref().map(preset::layer).unwrap_or_default();
+        for layer in [preset, file, Layer::environment(&options.env), Layer::flags(&options.sets)] {
             layer.settings.into_iter().for_each(|setting| replace(&mut settings, setting));
             problems.extend(layer.problems);
         }

@@ -12,6 +12,7 @@ mod layers;
 mod learn;
 mod load;
 mod mask;
+mod preset;
 mod problem;
 mod show;
 

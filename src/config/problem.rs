@@ -40,6 +40,18 @@ pub enum Problem {
         /// `--config`, `FRESHET_CONFIG`, or the file itself where it was found in the current folder.
         named_by: &'static str,
     },
+    /// A preset that is neither known nor a file.
+    #[error(
+        "--preset: there is no preset {preset:?} ({reason}); {names} are built in, or give the path of a TOML file"
+    )]
+    NoPreset {
+        /// As it was named.
+        preset: String,
+        /// What the system said of the file.
+        reason: String,
+        /// The presets that are compiled in.
+        names: String,
+    },
     /// The file is not TOML.
     #[error("{place}: this is not TOML: {reason}")]
     Syntax {

@@ -102,11 +102,8 @@ struct Replay<'s> {
 impl<'s> Replay<'s> {
     fn new(store: &'s dyn Store, config: &Config, view: View) -> Result<Self, EngineError> {
         let next = view.version().seq + 1;
-        let recommender = if next == 1 {
-            Recommender::new(config)?
-        } else {
-            Recommender::resume(config, view.learned().clone())
-        };
+        let recommender =
+            if next == 1 { Recommender::new(config)? } else { Recommender::resume(config, view.learned().clone()) };
         // Readers see the model only once it is whole.
         let publisher = Publisher::new(Published::default(), view);
         Ok(Self { store, recommender, publisher, next, recent: VecDeque::new() })

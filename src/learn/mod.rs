@@ -26,9 +26,9 @@ use ndarray::Array1;
 
 use crate::config::{Config, LearnerKind};
 
+use params::{Common, ParamError, Params, RatingRange};
 pub use rating::dot;
 pub use recommender::{LearnedState, Outcome, Recommender, target};
-use params::{Common, ParamError, Params, RatingRange};
 use tables::{Table, Tables};
 
 /// One event as a learner sees it.
@@ -108,7 +108,7 @@ pub enum LearnError {
     #[error(transparent)]
     Params(#[from] ParamError),
     /// A learner that predicts no ratings was asked to.
-    #[error("learn.rating is {0:?}, which predicts no ratings; allowed are running-mean, biases and biased-mf")]
+    #[error("learn.rating is {name}, which predicts no ratings; allowed are running-mean, biases and biased-mf", name = .0.name())]
     NoRatings(LearnerKind),
     /// Records and targets of a data set differ in number.
     #[error("a data set of {events} events has {targets} targets; each event needs one")]

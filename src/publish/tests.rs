@@ -1,18 +1,15 @@
 //! What must hold for every answer: the same as a full sort, nothing seen, and of one moment.
 
-use linfa::ParamGuard;
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::Config;
 use crate::decode::testing;
 use crate::gather::MicroBatch;
-use crate::learn::Learner;
-use crate::learn::params::MfParams;
+use crate::learn::Recommender;
 
-fn learner() -> Learner {
-    let config = Config::default();
-    Learner::new(MfParams::new(&config.learn, &config.decode).check().unwrap())
+fn recommender() -> Recommender {
+    Recommender::new(&Config::default()).unwrap()
 }
 
 fn publisher() -> Publisher {
@@ -24,9 +21,9 @@ fn batch(first_seq: u64, events: &[(u8, u16, f32)]) -> MicroBatch {
     MicroBatch { number: 1, first_seq, events: events.iter().map(event).collect(), ..MicroBatch::default() }
 }
 
-fn learn(learner: &mut Learner, publisher: &mut Publisher, batch: &MicroBatch) -> Arc<View> {
-    publisher.observe(&learner.learn(batch).unwrap());
-    publisher.publish(learner.publish(), Version::after(batch, 0))
+fn learn(recommender: &mut Recommender, publisher: &mut Publisher, batch: &MicroBatch) -> Arc<View> {
+    publisher.observe(&recommender.learn(batch).unwrap());
+    publisher.publish(recommender.publish(), Version::after(batch, 0))
 }
 
 proptest! {
@@ -46,18 +43,19 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_holds_the_best_unseen_items_by_predicted_rating(
+    fn an_answer_holds_the_best_unseen_items_that_somebody_liked(
         events in proptest::collection::vec((0..6_u8, 0..300_u16, 1.0f32..=5.0), 1..200), n in 1..400_usize,
     ) {
-        let (mut learner, mut publisher) = (learner(), publisher());
-        let view = learn(&mut learner, &mut publisher, &batch(1, &events));
+        let (mut recommender, mut publisher) = (recommender(), publisher());
+        let view = learn(&mut recommender, &mut publisher, &batch(1, &events));
         for user in 0..6_u8 {
             let answer = view.recommend(&format!("u{user}"), n);
             let seen: Vec<u16> = events.iter().filter(|event| event.0 == user).map(|event| event.1).collect();
             prop_assert_eq!(answer.cold, seen.is_empty());
             prop_assert!(answer.items.is_sorted_by(|a, b| a > b));
             if answer.cold { continue; }
-            let mut items: Vec<u16> = events.iter().map(|event| event.1).filter(|item| !seen.contains(item)).collect();
+            let liked = events.iter().filter(|event| event.2 >= 4.0).map(|event| event.1);
+            let mut items: Vec<u16> = liked.filter(|item| !seen.contains(item)).collect();
             items.sort_unstable();
             items.dedup();
             prop_assert_eq!(answer.items.len(), n.min(items.len()));
@@ -68,9 +66,13 @@ proptest! {
 }
 
 #[test]
-fn an_unknown_user_gets_the_most_popular_items() {
-    let (mut learner, mut publisher) = (learner(), publisher());
-    let view = learn(&mut learner, &mut publisher, &batch(1, &[(1, 7, 5.0), (2, 8, 1.0), (3, 8, 1.0)]));
+fn an_unknown_user_gets_the_most_liked_items() {
+    let (mut recommender, mut publisher) = (recommender(), publisher());
+    let view = learn(
+        &mut recommender,
+        &mut publisher,
+        &batch(1, &[(1, 7, 5.0), (2, 8, 4.0), (3, 8, 5.0), (1, 9, 3.0), (2, 9, 1.0), (3, 9, 2.0)]),
+    );
     let answer = view.recommend("nobody", 10);
     assert!(answer.cold);
     let names: Vec<_> = answer.items.iter().map(|s| view.learned().items.name(s.item).unwrap().to_string()).collect();
@@ -81,11 +83,11 @@ fn an_unknown_user_gets_the_most_popular_items() {
 #[test]
 fn a_reader_keeps_its_moment_while_the_engine_goes_on() {
     let readers = Published::default();
-    let (mut learner, mut publisher) = (learner(), Publisher::new(Arc::clone(&readers), View::default()));
-    learn(&mut learner, &mut publisher, &batch(1, &[(1, 1, 5.0), (2, 2, 4.0)]));
+    let (mut recommender, mut publisher) = (recommender(), Publisher::new(Arc::clone(&readers), View::default()));
+    learn(&mut recommender, &mut publisher, &batch(1, &[(1, 1, 5.0), (2, 2, 4.0)]));
     let held = readers.load_full();
     let before = held.recommend("u1", 5);
-    learn(&mut learner, &mut publisher, &batch(3, &[(1, 2, 1.0), (2, 3, 5.0)]));
+    learn(&mut recommender, &mut publisher, &batch(3, &[(1, 2, 5.0), (2, 3, 5.0)]));
     assert_eq!(held.recommend("u1", 5), before);
     assert_eq!((held.version().seq, readers.load().version().seq), (2, 4));
     let after = readers.load().recommend("u1", 5);

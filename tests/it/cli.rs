@@ -30,8 +30,8 @@ fn an_unknown_key_is_named_with_its_place_wherever_it_stands() {
     variable.run(&["run"]).exited(2).told(&["FRESHET_BROKER__KND", "broker.knd", "did you mean kind"]);
 
     let file = freshet();
-    file.write("config.toml", "[gather]\nsize = 8\n\n[learn]\nfactor = 8\n");
-    file.run(&["run"]).exited(2).told(&["config.toml:5:1", "learn.factor", "did you mean factors"]);
+    file.write("config.toml", "[gather]\nsize = 8\n\n[biased_mf]\nfactor = 8\n");
+    file.run(&["run"]).exited(2).told(&["config.toml:5:1", "biased_mf.factor", "did you mean factors"]);
     assert!(!file.path("freshet-data").exists(), "nothing starts on settings that are wrong");
 }
 

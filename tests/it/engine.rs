@@ -92,7 +92,9 @@ fn killed_at_any_moment_it_loses_nothing_and_doubles_nothing() {
 /// Kills the engine once, and then has it learn everything again from nothing but the stored events.
 fn killed_and_learned_again(mode: &str) -> Freshet {
     const EVENTS: u64 = 6_000;
-    let freshet = freshet(&[&format!("gather.mode={mode}"), "gather.length=300ms", "gather.slide=30ms"]);
+    // By a learner that steps: one that counts each event exactly once has nothing to rehearse.
+    let mode = format!("gather.mode={mode}");
+    let freshet = freshet(&[&mode, "gather.length=300ms", "gather.slide=30ms", "learn.rating=biased-mf"]);
     let replaying = freshet.spawn(&["replay", "sample", "--limit", &EVENTS.to_string(), "--rate", "3000/s"]);
     let mut engine = freshet.start();
     // Durable, so that its batches stay as they were cut; what is lost comes back in one.
@@ -106,7 +108,7 @@ fn killed_and_learned_again(mode: &str) -> Freshet {
     let hash = newest_hash(&freshet, EVENTS);
 
     freshet.store().execute_batch("DELETE FROM snapshots; DELETE FROM blocks").unwrap();
-    assert_eq!(learn(&freshet, EVENTS), hash, "learned again from the store in mode {mode}");
+    assert_eq!(learn(&freshet, EVENTS), hash, "learned again from the store with {mode}");
     assert_whole(&freshet, EVENTS);
     freshet
 }
@@ -116,7 +118,7 @@ fn windows_are_learned_again_from_the_store_bit_for_bit() {
     let freshet = killed_and_learned_again("window");
     assert!(freshet.ask::<i64>("SELECT count(DISTINCT batch) FROM events") > 2);
     // A window rehearses nothing: its model is that of any other cutting.
-    let counted = self::freshet(&[]);
+    let counted = self::freshet(&["learn.rating=biased-mf"]);
     replay(&counted, 6_000);
     assert_eq!(learn(&counted, 6_000), newest_hash(&freshet, 6_000));
 }
@@ -125,7 +127,7 @@ fn windows_are_learned_again_from_the_store_bit_for_bit() {
 fn rehearsals_are_learned_again_from_the_store_bit_for_bit() {
     let freshet = killed_and_learned_again("sliding");
     assert!(freshet.ask::<i64>("SELECT count(DISTINCT rehearse_from) FROM events") > 1);
-    let counted = self::freshet(&[]);
+    let counted = self::freshet(&["learn.rating=biased-mf"]);
     replay(&counted, 6_000);
     assert_ne!(learn(&counted, 6_000), newest_hash(&freshet, 6_000), "a rehearsal leaves its mark");
 }
@@ -215,20 +217,20 @@ fn garbage_among_the_events_becomes_dead_letters_and_stops_nothing() {
 #[test]
 fn other_parameters_have_it_learn_all_events_again() {
     const EVENTS: u64 = 4_000;
-    let mut freshet = freshet(&["learn.factors=8"]);
+    let mut freshet = freshet(&["learn.rating=biased-mf", "biased_mf.factors=8"]);
     replay(&freshet, EVENTS);
     let before = learn(&freshet, EVENTS);
 
-    freshet.set("learn.factors=12");
+    freshet.set("biased_mf.factors=12");
     let mut engine = freshet.start();
     engine.learned(EVENTS);
     let model = engine.json("/model");
-    assert_eq!((&model["params"]["factors"], &model["metrics"]["events"]), (&json!(12), &json!(EVENTS)));
+    assert_eq!((&model["params"]["biased_mf.factors"], &model["metrics"]["events"]), (&json!(12), &json!(EVENTS)));
     engine.stop().succeeded().told(&["learned under other parameters", "learning all stored events again"]);
     let after = newest_hash(&freshet, EVENTS);
     assert_ne!(before, after);
 
-    let fresh = self::freshet(&["learn.factors=12"]);
+    let fresh = self::freshet(&["learn.rating=biased-mf", "biased_mf.factors=12"]);
     replay(&fresh, EVENTS);
     assert_eq!(learn(&fresh, EVENTS), after);
 

@@ -13,6 +13,7 @@ fn load(text: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Loaded, Vec<S
         fs::write(folder.path().join(FILE_NAME), text).unwrap();
     }
     let options = LoadOptions {
+        preset: None,
         file: None,
         folder: folder.path().to_owned(),
         env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
@@ -108,7 +109,7 @@ fn an_unknown_key_is_refused_with_its_place_in_every_layer() {
 
 #[test]
 fn an_unknown_section_is_refused_and_a_key_without_one_is_sent_to_its_own() {
-    let sections = "broker, decode, engine, gather, learn, log, serve, store";
+    let sections = "biased_mf, biases, broker, decode, engine, gather, item_knn, learn, log, popularity, serve, store";
     assert_eq!(
         problems("[brokr]\nkind = 1\n", &[], &[]),
         [format!("config.toml:1:2: unknown section brokr; did you mean broker? the sections are {sections}")]
@@ -159,7 +160,7 @@ fn a_variable_or_flag_is_toml_where_that_has_the_type_and_else_text() {
         ("FRESHET_BROKER__TOPIC", "123"),
         ("FRESHET_STORE__DATABASE", "\"quoted\""),
         ("FRESHET_DECODE__MIN_RATING", "0"),
-        ("FRESHET_LEARN__LEARNER", "biased-mf"),
+        ("FRESHET_LEARN__RATING", "biased-mf"),
     ];
     let Config { serve, broker, store, decode, gather, .. } = load("", &env, &["gather.size = 7"]).unwrap().config;
     assert_eq!((serve.port, gather.size), (9000, 7));
@@ -214,7 +215,7 @@ fn a_file_with_a_byte_order_mark_and_windows_line_ends_is_read() {
 #[test]
 fn all_problems_come_at_once() {
     let found =
-        problems("[gather]\nsize = 0\nsiz = 1\n", &[("FRESHET_SERVE__PORT", "x")], &["nothing", "learn.factors=0"]);
+        problems("[gather]\nsize = 0\nsiz = 1\n", &[("FRESHET_SERVE__PORT", "x")], &["nothing", "biased_mf.factors=0"]);
     assert_eq!(found.len(), 5, "{found:#?}");
     assert_eq!(found[2], "--set: number 1 of them has no \"=\"; write --set section.key=value");
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::ItemKnnConfig;
 use crate::learn::params::ValidParams;
-use crate::learn::tables::{Entry, Frozen, Live, Lists, Matrix, Storage, Table, Tables};
+use crate::learn::tables::{Entry, Frozen, Lists, Live, Matrix, Storage, Table, Tables};
 use crate::learn::{Learner, Model, Observation, Scorer};
 
 /// An item that some users chose beside another.
@@ -171,10 +171,6 @@ impl Model for ItemKnn<Frozen> {
     }
 
     fn tables(&self) -> Vec<Table> {
-        vec![
-            self.neighbours.table("neighbours"),
-            self.counts.table("users_of_item"),
-            self.histories.table("histories"),
-        ]
+        vec![self.neighbours.table("neighbours"), self.counts.table("users_of_item"), self.histories.table("histories")]
     }
 }

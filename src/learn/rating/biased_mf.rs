@@ -90,7 +90,7 @@ impl BiasedMf<Live> {
     }
 
     /// One step on one event; returns the prediction before it, less the mean. Rows not there yet are added, their
-    /// factors drawn from N(0, init_scale²).
+    /// factors drawn from N(0, `init_scale`²).
     #[inline]
     fn update(&mut self, event: &Observation) -> f32 {
         let scale = self.params.init_scale as f32;

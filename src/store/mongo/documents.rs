@@ -211,7 +211,16 @@ mod tests {
     fn an_event_reads_well() {
         let position = Position { topic: "ratings".into(), partition: 0, offset: 4 };
         let (user, item) = ("196".to_string(), "242".to_string());
-        let event = Event { position, user, item, rating: Some(3.0), count: None, ts: 881_250_949_000, ts_of_event: true, id: None };
+        let event = Event {
+            position,
+            user,
+            item,
+            rating: Some(3.0),
+            count: None,
+            ts: 881_250_949_000,
+            ts_of_event: true,
+            id: None,
+        };
         let learned = LearnedEvent { seq: 5, batch: 1, rehearse_from: None, predicted: 3.5, event };
         let expected = bson::doc! {
             "_id": {"t": "ratings", "p": 0, "o": 4_i64}, "seq": 5_i64, "batch": 1_i64, "user": "196", "item": "242",

@@ -100,14 +100,14 @@ impl Encoder {
             rating: learned.rating.scalars(),
             ranking: learned.ranking.as_ref().map(|model| model.scalars()),
         });
-        let mut hashed = vec![(SCALARS.to_owned(), 1, vec![scalars.hash])];
+        let mut listed = vec![(SCALARS.to_owned(), 1, vec![scalars.hash])];
         new.push(scalars);
         for table in parts(view) {
             let hashes = self.known.entry(table.name.clone()).or_default().hashes(&table.blocks, &mut new);
-            hashed.push((table.name, table.rows, hashes));
+            listed.push((table.name, table.rows, hashes));
         }
-        let sha256 = model_hash(&self.params, hashed.iter().map(|(name, rows, hashes)| (name.as_str(), *rows, hashes)));
-        let sections = hashed.into_iter().map(|(name, rows, hashes)| section(name, rows, &hashes, &mut new)).collect();
+        let sha256 = model_hash(&self.params, listed.iter().map(|(name, rows, hashes)| (name.as_str(), *rows, hashes)));
+        let sections = listed.into_iter().map(|(name, rows, hashes)| section(name, rows, &hashes, &mut new)).collect();
         let counts = Counts {
             users: learned.users.len() as u64,
             items: learned.items.len() as u64,

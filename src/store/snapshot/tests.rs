@@ -2,27 +2,23 @@
 
 use std::sync::Arc;
 
-use linfa::ParamGuard;
-
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, LearnerKind};
 use crate::decode::testing;
 use crate::gather::MicroBatch;
-use crate::learn::Learner;
-use crate::learn::params::MfParams;
+use crate::learn::Recommender;
 use crate::publish::{Published, Publisher};
 
 struct Model {
-    learner: Learner,
+    recommender: Recommender,
     publisher: Publisher,
     seq: u64,
 }
 
 impl Model {
     fn new() -> Self {
-        let config = Config::default();
-        let learner = Learner::new(MfParams::new(&config.learn, &config.decode).check().unwrap());
-        Self { learner, publisher: Publisher::new(Published::default(), View::default()), seq: 0 }
+        let recommender = Recommender::new(&config()).unwrap();
+        Self { recommender, publisher: Publisher::new(Published::default(), View::default()), seq: 0 }
     }
 
     fn learn(&mut self, events: impl IntoIterator<Item = (u32, u32)>) -> Arc<View> {
@@ -32,8 +28,8 @@ impl Model {
         let events = events.into_iter().map(event).collect();
         let batch = MicroBatch { number: 1, first_seq: self.seq + 1, events, ..MicroBatch::default() };
         self.seq = batch.seqs().end - 1;
-        self.publisher.observe(&self.learner.learn(&batch).unwrap());
-        self.publisher.publish(self.learner.publish(), Version::after(&batch, 0))
+        self.publisher.observe(&self.recommender.learn(&batch).unwrap());
+        self.publisher.publish(self.recommender.publish(), Version::after(&batch, 0))
     }
 }
 
@@ -43,8 +39,15 @@ async fn store(dir: &tempfile::TempDir) -> Arc<dyn Store> {
     crate::store::open(&config).await.unwrap()
 }
 
-fn params() -> Params {
-    [("factors".to_owned(), 32.into())].into()
+/// Under which one learner predicts and ranks, so that every table has a row for each user or item.
+fn config() -> Config {
+    let mut config = Config::default();
+    (config.learn.rating, config.learn.ranking) = (LearnerKind::BiasedMf, LearnerKind::BiasedMf);
+    config
+}
+
+fn params() -> Named {
+    params::named(&config())
 }
 
 #[tokio::test]
@@ -61,6 +64,23 @@ async fn a_snapshot_loads_to_the_model_that_it_was_taken_of() {
         assert_eq!(loaded.recommend(user, 400), view.recommend(user, 400));
     }
     assert_eq!(loaded.learned().prequential, view.learned().prequential);
+}
+
+#[tokio::test]
+async fn a_model_of_two_learners_comes_back_as_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let config = Config::default();
+    assert_ne!(config.learn.rating, config.learn.ranking);
+    let mut model = Model { recommender: Recommender::new(&config).unwrap(), ..Model::new() };
+    let view = model.learn((0..900).map(|n| (n * n % 50, n * 7 % 90)));
+    let named = params::named(&config);
+    let (manifest, blocks) = Encoder::new(named.clone()).encode(&view, Taken::default());
+    store.put_blocks(blocks).await.unwrap();
+    let loaded = load(&*store, &manifest).await.unwrap();
+    assert_eq!(Encoder::new(named).hash(&loaded), manifest.sha256);
+    assert_eq!(loaded.recommend("u4", 90), view.recommend("u4", 90));
+    assert_eq!(loaded.learned().rating.rating(3, 5), view.learned().rating.rating(3, 5));
 }
 
 #[test]
@@ -85,7 +105,7 @@ fn the_hash_is_of_the_model_and_its_parameters_alone() {
     let other_time = Taken { epoch: 9, created_at_ms: 77, ..Taken::default() };
     let hash = Encoder::new(params()).hash(&view);
     assert_eq!(Encoder::new(params()).encode(&view, other_time).0.sha256, hash);
-    assert_ne!(Encoder::new(Params::default()).hash(&view), hash);
+    assert_ne!(Encoder::new(Named::default()).hash(&view), hash);
     assert_ne!(Encoder::new(params()).hash(&Model::new().learn([(1, 2), (3, 5)])), hash);
 }
 
@@ -99,7 +119,7 @@ async fn what_is_not_whole_is_refused_by_name() {
     store.put_blocks(blocks).await.unwrap();
     let newer = Manifest { format: SNAPSHOT_FORMAT + 1, ..manifest.clone() };
     let error = load(&*store, &newer).await.unwrap_err().to_string();
-    assert!(error.contains("format 2") && error.contains("newer freshet"), "{error}");
+    assert!(error.contains("format 3") && error.contains("newer freshet"), "{error}");
     let mut swapped = manifest.clone();
     swapped.sections.swap(1, 2);
     let error = load(&*store, &swapped).await.unwrap_err().to_string();

@@ -109,7 +109,7 @@ fn event(seq: u64) -> LearnedEvent {
         rating: Some((seq % 5) as f32 + 1.0),
         count: None,
         ts: 881_250_949_000 + seq as i64,
-        ts_of_event: seq % 3 != 0,
+        ts_of_event: !seq.is_multiple_of(3),
         id: None,
     };
     LearnedEvent { seq, batch: seq.div_ceil(256), rehearse_from: None, predicted: 3.5 + seq as f32 / 1e6, event }
@@ -246,6 +246,7 @@ async fn events_come_back_as_they_were(store: Arc<dyn Store>) {
         rating: Some(f32::MAX),
         count: Some(f32::MIN_POSITIVE),
         ts: i64::MAX,
+        ts_of_event: false,
         id: Some(strange.into()),
     };
     write.events[1].event.ts = i64::MIN;
