@@ -56,7 +56,15 @@ fn dense(batches: &[MicroBatch]) -> Vec<Observation> {
         let user = *users.entry(&event.user).or_insert(next_user);
         let item = *items.entry(&event.item).or_insert(next_item);
         let target = event.rating.unwrap();
-        dense.push(Observation { user, item, target, positive: target >= 4.0, count: 1.0, ts: Some(event.ts) });
+        dense.push(Observation {
+            user,
+            item,
+            target,
+            positive: target >= 4.0,
+            count: 1.0,
+            ts: Some(event.ts),
+            about: None,
+        });
     }
     dense
 }

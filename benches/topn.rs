@@ -73,7 +73,7 @@ fn synthetic() -> Vec<Interaction> {
     let row = |i: u64| {
         let item = if i < ITEMS { i } else { random.random_range(0..ITEMS) };
         let (user, item) = ((i % USERS).to_string(), item.to_string());
-        Interaction { user, item, rating: Some((i % 5 + 1) as f32), count: None, ts: Some(0), id: None }
+        Interaction { user, item, rating: Some((i % 5 + 1) as f32), ts: Some(0), ..Interaction::default() }
     };
     (0..USERS * 100).map(row).collect()
 }

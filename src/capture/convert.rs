@@ -70,7 +70,7 @@ fn write_csv(rows: Rows, out: &mut impl Write, path: &Path) -> Result<u64, Captu
     writer.write_record(COLUMNS).map_err(failed)?;
     let mut written = 0;
     for row in rows {
-        let Interaction { user, item, rating, count, ts, id } = row?;
+        let Interaction { user, item, rating, count, ts, id, .. } = row?;
         let number = |number: Option<f32>| number.map(|number| number.to_string()).unwrap_or_default();
         let ts = ts.map(|ts| ts.to_string()).unwrap_or_default();
         let record = [user, item, number(rating), number(count), ts, id.unwrap_or_default()];
@@ -117,7 +117,7 @@ mod tests {
             count in proptest::option::of(1e-9_f32..f32::MAX), ts in proptest::option::of(any::<i64>()),
             id in proptest::option::of("\\PC{1,8}"),
         ) -> Interaction {
-            Interaction { user, item, rating, count, ts, id }
+            Interaction { user, item, rating, count, ts, id, ..Interaction::default() }
         }
     }
 
@@ -138,8 +138,7 @@ mod tests {
         let path = dir.path().join("out.csv");
         std::fs::write(&path, "before").unwrap();
         let broken = CaptureError::Empty { path: path.clone(), expected: "rows" };
-        let row =
-            Interaction { user: "1".into(), item: "2".into(), rating: Some(3.0), count: None, ts: None, id: None };
+        let row = Interaction { user: "1".into(), item: "2".into(), rating: Some(3.0), ..Interaction::default() };
         to_file(Box::new([Ok(row.clone()), Err(broken)].into_iter()), Format::Csv, &path).unwrap_err();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

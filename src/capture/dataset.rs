@@ -2,6 +2,7 @@
 //!
 //! Apart from the readers, so that whoever replays, converts or evaluates a data set need not know which one it is.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::CaptureError;
@@ -45,6 +46,21 @@ impl Dataset {
     ) -> Self {
         let n_rows = Some(rows.len() as u64);
         Self { name: name.to_owned(), origin, items, users, n_rows, rows: Box::new(rows.into_iter().map(Ok)) }
+    }
+
+    /// The same rows, the first of each item telling the genres and the year that the catalogue has for it.
+    #[must_use]
+    pub fn described(self) -> Self {
+        let known = |item: &Item| !item.genres.is_empty() || item.year.is_some();
+        let mut untold: BTreeMap<String, Item> =
+            self.items.iter().filter(|item| known(item)).map(|item| (item.id.clone(), item.clone())).collect();
+        let rows = self.rows.map(move |row| {
+            row.map(|row| match untold.remove(&row.item) {
+                Some(item) => Interaction { genres: item.genres, year: item.year, ..row },
+                None => row,
+            })
+        });
+        Self { rows: Box::new(rows), ..self }
     }
 }
 

@@ -10,7 +10,7 @@ pub const EVENT_VERSION: u32 = 1;
 /// One rating or listening event before it is on the log.
 ///
 /// Serialized, it is the event of the design: `{"v":1,"user":"196","item":"242","rating":3.0,"ts":881250949000}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interaction {
     /// User id, as the data set names it.
     pub user: String,
@@ -28,6 +28,13 @@ pub struct Interaction {
     /// Business id, by which the same event sent twice can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Genres of the item, where the event tells them: what a learner knows of an item comes with the events, so that the
+    /// same events give the same model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub genres: Vec<String>,
+    /// Year of the item, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub year: Option<i32>,
 }
 
 impl Interaction {

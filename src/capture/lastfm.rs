@@ -41,10 +41,8 @@ fn plays([user, artist, weight]: [Field<'_>; 3]) -> Result<Interaction, CaptureE
     Ok(Interaction {
         user: user.text("userID")?.to_owned(),
         item: artist.text("artistID")?.to_owned(),
-        rating: None,
         count: Some(plays as f32),
-        ts: None,
-        id: None,
+        ..Interaction::default()
     })
 }
 

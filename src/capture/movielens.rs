@@ -41,9 +41,8 @@ pub(crate) fn interaction([user, item, rating, seconds]: [Field<'_>; 4]) -> Resu
         user: user.text("user")?.to_owned(),
         item: item.text("item")?.to_owned(),
         rating: Some(rating.number("rating", RATING, |rating| (1.0..=5.0).contains(rating))?),
-        count: None,
         ts: Some(seconds.number("timestamp", SECONDS, representable)? * 1000),
-        id: None,
+        ..Interaction::default()
     })
 }
 

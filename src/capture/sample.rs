@@ -252,9 +252,8 @@ impl Person {
                 user: self.user.id.clone(),
                 item: film.item.id.clone(),
                 rating: Some(score.round().clamp(1.0, 5.0) as f32),
-                count: None,
                 ts: Some(second * 1000),
-                id: None,
+                ..Interaction::default()
             });
         }
     }

@@ -25,11 +25,13 @@ pub const COLUMNS: [&str; 6] = ["user", "item", "rating", "count", "ts", "id"];
 
 const HEADER: &str = "a header with the columns user and item, and optionally rating, count, ts and id, in any order";
 const CSV_ROW: &str = "as many values as the header has columns";
-const JSON_ROW: &str = "one JSON object a line with user, item, and optionally rating, count, ts, id";
+const JSON_ROW: &str = "one JSON object a line with user, item, and optionally rating, count, ts, id, genres, year";
 
 const ID: &str = "text that is not empty";
 const RATING: &str = "a finite number";
 const COUNT: &str = "a number above 0";
+const GENRES: &str = "an array of text";
+const YEAR: &str = "a whole number";
 const TS: &str = "a whole number of milliseconds since the epoch";
 
 /// Opens a file by its ending.
@@ -160,6 +162,7 @@ impl<R> CsvRows<R> {
             count: value(3).map(|bytes| csv_number(line, "count", bytes, COUNT, |n| is_count(*n))).transpose()?,
             ts: value(4).map(|bytes| csv_number(line, "ts", bytes, TS, |_| true)).transpose()?,
             id: text(5)?,
+            ..Interaction::default()
         })
     }
 }
@@ -240,7 +243,20 @@ fn event(line: Line<'_>) -> Result<Interaction, CaptureError> {
         count: number("count", COUNT, is_count)?,
         ts: get("ts").map(|ts| ts.as_i64().ok_or_else(|| refuse("ts", ts, TS))).transpose()?,
         id: text("id")?,
+        genres: get("genres")
+            .map(|value| genres(value).ok_or_else(|| refuse("genres", value, GENRES)))
+            .transpose()?
+            .unwrap_or_default(),
+        year: get("year").map(|value| year(value).ok_or_else(|| refuse("year", value, YEAR))).transpose()?,
     })
+}
+
+fn genres(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|genre| genre.as_str().map(str::to_owned)).collect()
+}
+
+fn year(value: &Value) -> Option<i32> {
+    value.as_i64().and_then(|year| year.try_into().ok())
 }
 
 /// An id as text. A whole number is one too; other numbers have more than one spelling.
@@ -276,7 +292,7 @@ mod tests {
     }
 
     fn row(user: &str, item: &str, rating: Option<f32>) -> Interaction {
-        Interaction { user: user.to_owned(), item: item.to_owned(), rating, count: None, ts: None, id: None }
+        Interaction { user: user.to_owned(), item: item.to_owned(), rating, ..Interaction::default() }
     }
 
     #[test]
@@ -354,6 +370,11 @@ mod tests {
                 r#"field "ts" is "1.5"; allowed is a whole number of milliseconds"#,
             ),
             (r#"{"v":2,"user":"1","item":"2"}"#, r#"field "v" is "2"; allowed is 1, or no v"#),
+            (
+                r#"{"user":"1","item":"2","genres":"Drama"}"#,
+                r#"field "genres" is "\"Drama\""; allowed is an array of text"#,
+            ),
+            (r#"{"user":"1","item":"2","year":1995.5}"#, r#"field "year" is "1995.5"; allowed is a whole number"#),
         ];
         for (bad, message) in cases {
             let rows = read_json(format!("{good}\n{bad}\n{good}\n").as_bytes());

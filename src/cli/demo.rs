@@ -58,7 +58,7 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     config.store.kind = StoreKind::Embedded;
     config.serve.port = args.port.unwrap_or(config.serve.port);
     let stop = shutdown::on_signals();
-    let dataset = tokio::task::spawn_blocking(move || get(args.from.as_deref())).await??;
+    let dataset = tokio::task::spawn_blocking(move || get(args.from.as_deref())).await??.described();
     // A folder of its own for each data set: --fresh can delete nothing but a demo, and no demo resumes another's log.
     config.store.data_dir.push(format!("demo-{}", dataset.name));
     if args.fresh {

@@ -112,7 +112,7 @@ async fn open(args: &Args) -> anyhow::Result<Dataset> {
         let mut progress = data::Progress::default();
         capture::ensure(&spec, from.as_deref(), &mut |step| progress.show(&step))
     });
-    Ok(opening.await.context("opening the data set broke off")??)
+    Ok(opening.await.context("opening the data set broke off")??.described())
 }
 
 /// Titles and users are stored before the first event, so that the first answer has titles.

@@ -33,17 +33,23 @@ fn field_problem(fields: &serde_json::Map<String, Value>) -> Option<(Reason, Str
         return Some((Reason::MissingField, format!("{name} is missing; user and item are required")));
     }
     let integer = |value: &Value| value.is_i64() || value.is_u64();
-    ["user", "item", "rating", "count", "ts", "id"].into_iter().find_map(|name| {
+    ["user", "item", "rating", "count", "ts", "id", "genres", "year"].into_iter().find_map(|name| {
         let value = present(name)?;
         let (is_allowed, allowed) = match name {
             "user" | "item" => (value.is_string() || integer(value), "a string or an integer"),
             "rating" | "count" => (value.is_number(), "a number"),
             "ts" => (value.is_i64(), "an integer, in milliseconds since the epoch,"),
+            "genres" => (is_texts(value), "an array of text"),
+            "year" => (value.as_i64().is_some_and(|year| i32::try_from(year).is_ok()), "a whole number"),
             _ => (value.is_string(), "a string"),
         };
         let problem = || (Reason::InvalidField, format!("{name} is {}; {allowed} is allowed", shortened(value)));
         (!is_allowed).then(problem)
     })
+}
+
+fn is_texts(value: &Value) -> bool {
+    value.as_array().is_some_and(|texts| texts.iter().all(Value::is_string))
 }
 
 fn kind(value: &Value) -> &'static str {

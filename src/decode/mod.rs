@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::DecodeConfig;
 use crate::consume::{Position, RawEvent};
 
+/// Most genres that an event tells of its item.
+pub const MAX_GENRES: usize = 100;
+
 /// Longest user or item id, in bytes.
 pub const MAX_ID_BYTES: usize = 1024;
 
@@ -28,6 +31,8 @@ pub fn decode(raw: RawEvent, config: &DecodeConfig) -> Result<Event, Box<Reject>
             ts: wire.ts.unwrap_or(raw.timestamp_ms),
             ts_of_event: wire.ts.is_some(),
             id: wire.id,
+            genres: wire.genres.unwrap_or_default(),
+            year: wire.year,
             position: raw.position,
         }),
         Err((reason, detail)) => Err(Box::new(Reject { raw, reason, detail })),
@@ -72,6 +77,10 @@ pub struct Event {
     pub ts_of_event: bool,
     /// Business id.
     pub id: Option<String>,
+    /// Genres of the item, if the event tells them.
+    pub genres: Vec<String>,
+    /// Year of the item, if the event tells it.
+    pub year: Option<i32>,
 }
 
 /// Why bytes are not an event. The names are stored and shown: never rename one.
@@ -125,6 +134,8 @@ pub(crate) mod testing {
             ts: 0,
             ts_of_event: true,
             id: None,
+            genres: Vec::new(),
+            year: None,
         }
     }
 }
@@ -195,6 +206,12 @@ mod tests {
             (r#"{"user":"1","item":"2","count":0}"#, Reason::InvalidField, "count is 0"),
             (r#"{"user":"1","item":"2","ts":"now"}"#, Reason::InvalidField, r#"ts is "now""#),
             (r#"{"user":"1","item":"2","ts":9223372036854775807}"#, Reason::InvalidField, "the years 1 to 9999"),
+            (
+                r#"{"user":"1","item":"2","genres":"Drama"}"#,
+                Reason::InvalidField,
+                r#"genres is "Drama"; an array of text"#,
+            ),
+            (r#"{"user":"1","item":"2","year":"1995"}"#, Reason::InvalidField, r#"year is "1995"; a whole number"#),
             (r#"{"user":"1","item":"2","user":"3"}"#, Reason::InvalidField, "duplicate field"),
         ];
         for (payload, expected, text) in cases {
@@ -219,11 +236,13 @@ mod tests {
         #[test]
         fn what_capture_writes_is_read_back(
             user in "\\PC{1,20}", item in "\\PC{1,20}", rating in proptest::option::of(1.0f32..=5.0),
+            genres in proptest::collection::vec("\\PC{1,9}", 0..3), year in proptest::option::of(any::<i32>()),
             count in proptest::option::of(1.0f32..1e6), ts in proptest::option::of(0..253_402_300_799_999_i64),
         ) {
-            let sent = Interaction { user, item, rating, count, ts, id: None };
+            let sent = Interaction { user, item, rating, count, ts, genres, year, id: None };
             let event = decode(raw(&sent.to_json()), &Config::default().decode).unwrap();
             prop_assert_eq!((event.user, event.item), (sent.user, sent.item));
+            prop_assert_eq!((event.genres, event.year), (sent.genres, sent.year));
             prop_assert_eq!((event.rating, event.count, event.ts), (rating, count, ts.unwrap_or(1_000)));
         }
     }

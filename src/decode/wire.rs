@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
-use super::{MAX_ID_BYTES, Reason};
+use super::{MAX_GENRES, MAX_ID_BYTES, Reason};
 use crate::capture::interaction::EVENT_VERSION;
 use crate::config::DecodeConfig;
 
@@ -25,6 +25,8 @@ pub(super) struct Wire<'a> {
     pub(super) count: Option<f32>,
     pub(super) ts: Option<i64>,
     pub(super) id: Option<String>,
+    pub(super) genres: Option<Vec<String>>,
+    pub(super) year: Option<i32>,
 }
 
 impl Wire<'_> {
@@ -48,6 +50,10 @@ impl Wire<'_> {
         }
         if let Some(count) = self.count.filter(|count| !(count.is_finite() && *count > 0.0)) {
             return Some((Reason::InvalidField, format!("count is {count}; a finite number above 0 is allowed")));
+        }
+        if let Some(genres) = self.genres.as_ref().filter(|genres| genres.len() > MAX_GENRES) {
+            let detail = format!("genres has {} entries; at most {MAX_GENRES} are allowed", genres.len());
+            return Some((Reason::InvalidField, detail));
         }
         if let Some(ts) = self.ts.filter(|ts| !YEARS_1_TO_9999_MS.contains(ts)) {
             let detail = format!("ts is {ts}; milliseconds since the epoch in the years 1 to 9999 are allowed");

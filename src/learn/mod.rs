@@ -7,6 +7,7 @@
 //! Every learner is behind one trait, [`Learner`], the baselines included: [`rating`] has those that predict ratings,
 //! [`ranking`] those that rank items. A [`Recommender`] is one of each, with the ids and the test-then-learn figures.
 
+pub mod about;
 pub mod blocks;
 pub mod ids;
 pub mod params;
@@ -26,6 +27,7 @@ use ndarray::Array1;
 
 use crate::config::{Config, LearnerKind};
 
+use about::About;
 use params::{Common, ParamError, Params, RatingRange};
 pub use rating::dot;
 pub use recommender::{LearnedState, Outcome, Recommender, target};
@@ -47,6 +49,8 @@ pub struct Observation {
     /// When it happened, in milliseconds since the epoch, where the event itself says so. The log's clock must not reach
     /// the numbers.
     pub ts: Option<i64>,
+    /// What the event tells of its item.
+    pub about: Option<About>,
 }
 
 /// What can be asked of a model, whether its learner holds it or a reader does.

@@ -6,6 +6,7 @@ use linfa::DatasetBase;
 use linfa::traits::FitWith;
 use ndarray::Array1;
 
+use super::about::Genres;
 use super::ids::{IdTable, Ids};
 use super::params::RatingRange;
 use super::prequential::Prequential;
@@ -35,6 +36,8 @@ pub struct LearnedState {
     pub users: IdTable,
     /// Items by dense index.
     pub items: IdTable,
+    /// Genres by dense index.
+    pub genres: Genres,
     /// The model that predicts ratings.
     pub rating: Arc<dyn Model>,
     /// The model that ranks items; none where the other one does both.
@@ -49,6 +52,7 @@ impl Default for LearnedState {
         Self {
             users: IdTable::default(),
             items: IdTable::default(),
+            genres: Genres::default(),
             rating: Arc::new(RunningMean::default()),
             ranking: None,
             prequential: Prequential::default(),
@@ -71,6 +75,7 @@ pub struct Recommender {
     positive_rating: f32,
     users: Ids,
     items: Ids,
+    genres: Genres,
     rating: Box<dyn Learner>,
     ranking: Option<Box<dyn Learner>>,
     prequential: Prequential,
@@ -93,6 +98,7 @@ impl Recommender {
             positive_rating: config.learn.positive_rating as f32,
             users: Ids::default(),
             items: Ids::default(),
+            genres: Genres::default(),
             rating,
             ranking,
             prequential: Prequential::default(),
@@ -107,6 +113,7 @@ impl Recommender {
             positive_rating: config.learn.positive_rating as f32,
             users: Ids::from_table(state.users),
             items: Ids::from_table(state.items),
+            genres: state.genres,
             rating: state.rating.thaw(),
             ranking: state.ranking.map(|ranking| ranking.thaw()),
             prequential: state.prequential,
@@ -151,6 +158,7 @@ impl Recommender {
         LearnedState {
             users: self.users.publish(),
             items: self.items.publish(),
+            genres: self.genres.clone(),
             rating: self.rating.publish(),
             ranking: self.ranking.as_mut().map(|ranking| ranking.publish()),
             prequential: self.prequential.clone(),
@@ -166,6 +174,7 @@ impl Recommender {
             positive: event.rating.is_none_or(|rating| rating >= self.positive_rating),
             count: event.count.unwrap_or(1.0),
             ts: event.ts_of_event.then_some(event.ts),
+            about: self.genres.about(&event.genres, event.year),
         }
     }
 }

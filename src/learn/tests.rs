@@ -164,9 +164,12 @@ fn extreme() -> impl Strategy<Value = Vec<Observation>> {
         prop::sample::select(vec![1.0_f32, 3.0, 5.0]),
         prop::sample::select(vec![1.0_f32, f32::MIN_POSITIVE, 1e9, f32::MAX]),
         prop::option::of(prop::sample::select(vec![0_i64, 1, -62_135_596_800_000, 253_402_300_799_999])),
+        prop::option::of((any::<u64>(), prop::option::of(any::<i32>()))),
     );
-    let observation =
-        |(user, item, target, count, ts)| Observation { user, item, target, positive: target >= 4.0, count, ts };
+    let observation = |(user, item, target, count, ts, about): (_, _, _, _, _, Option<_>)| {
+        let about = about.map(|(genres, year)| about::About { genres, year });
+        Observation { user, item, target, positive: target >= 4.0, count, ts, about }
+    };
     proptest::collection::vec(event.prop_map(observation), 0..400)
 }
 
@@ -238,7 +241,8 @@ fn a_count_maps_into_the_rating_range_and_grows() {
 fn a_data_set_is_fitted_and_predicted_by_linfas_traits() {
     let config = config(FACTORS);
     let range = params::RatingRange::of(&config.decode);
-    let event = |(user, item)| Observation { user, item, target: 0.0, positive: true, count: 1.0, ts: None };
+    let event =
+        |(user, item)| Observation { user, item, target: 0.0, positive: true, count: 1.0, ts: None, about: None };
     let records = Observations([(0, 0), (1, 0), (0, 1)].map(event).to_vec());
     let dataset = DatasetBase::new(records, Array1::from(vec![5.0, 1.0, 4.0]));
     let learner = build(LearnerKind::BiasedMf, &config).unwrap();

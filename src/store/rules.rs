@@ -109,6 +109,8 @@ mod tests {
             ts: 0,
             ts_of_event: true,
             id: None,
+            genres: Vec::new(),
+            year: None,
         };
         let learned = super::super::LearnedEvent { seq: 0, batch: 0, rehearse_from: None, predicted: 0.0, event };
         DurableWrite { events: vec![learned; events], rejects: Vec::new(), progress }

@@ -33,10 +33,11 @@ pub(super) fn set_engine(connection: &Connection, claim: &Claim) -> Result<()> {
 }
 
 pub(super) fn insert_events(connection: &Connection, events: &[LearnedEvent]) -> Result<()> {
-    let mut statement = connection
-        .prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    )?;
     for learned in events {
-        let Event { position, user, item, rating, count, ts, ts_of_event, id } = &learned.event;
+        let Event { position, user, item, rating, count, ts, ts_of_event, id, genres, year } = &learned.event;
         statement.execute(params![
             &*position.topic,
             position.partition,
@@ -52,6 +53,8 @@ pub(super) fn insert_events(connection: &Connection, events: &[LearnedEvent]) ->
             learned.predicted,
             learned.rehearse_from.map(|seq| seq as i64),
             ts_of_event,
+            if genres.is_empty() { None } else { Some(to_json(genres)?) },
+            year,
         ])?;
     }
     Ok(())
@@ -102,6 +105,8 @@ fn event(row: &Row<'_>, topic: Arc<str>) -> Result<LearnedEvent> {
         ts: row.get(9)?,
         ts_of_event: row.get(13)?,
         id: row.get(10)?,
+        genres: if row.get_ref(14)?.data_type() == Type::Null { Vec::new() } else { json(row, 14)? },
+        year: row.get(15)?,
     };
     let rehearse_from = row.get::<_, Option<i64>>(12)?.map(|seq| seq as u64);
     Ok(LearnedEvent { seq: number(row, 3)?, batch: number(row, 4)?, rehearse_from, predicted: row.get(11)?, event })

@@ -23,6 +23,7 @@ const TABLES: &str = "
         seq INTEGER PRIMARY KEY, batch INTEGER NOT NULL,
         user TEXT NOT NULL, item TEXT NOT NULL, rating REAL, count REAL, ts_ms INTEGER NOT NULL, id TEXT,
         predicted REAL NOT NULL, rehearse_from INTEGER, ts_of_event INTEGER NOT NULL DEFAULT 1,
+        genres TEXT, year INTEGER,
         UNIQUE (topic, partition, offset)
     ) STRICT;
     CREATE TABLE dead_letters (
@@ -108,7 +109,11 @@ fn create(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
 fn upgrade(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? == 1 {
-        transaction.execute_batch("ALTER TABLE events ADD COLUMN ts_of_event INTEGER NOT NULL DEFAULT 1")?;
+        transaction.execute_batch(
+            "ALTER TABLE events ADD COLUMN ts_of_event INTEGER NOT NULL DEFAULT 1;
+             ALTER TABLE events ADD COLUMN genres TEXT;
+             ALTER TABLE events ADD COLUMN year INTEGER",
+        )?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     Ok(transaction.commit()?)

@@ -51,6 +51,11 @@ pub(super) struct EventDoc<'a> {
     ts_of_log: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<Cow<'a, str>>,
+    /// What the event told of its item.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    genres: Cow<'a, [String]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    year: Option<i32>,
     predicted: f32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rehearse_from: Option<i64>,
@@ -90,6 +95,10 @@ pub(super) struct EngineDoc {
     offsets: Offsets,
 }
 
+fn is_empty(genres: &[String]) -> bool {
+    genres.is_empty()
+}
+
 impl<'a> Place<'a> {
     fn of(position: &'a Position) -> Self {
         Self { t: Cow::Borrowed(&position.topic), p: position.partition, o: position.offset }
@@ -110,6 +119,8 @@ impl<'a> From<&'a LearnedEvent> for EventDoc<'a> {
             ts: DateTime::from_millis(event.ts),
             ts_of_log: !event.ts_of_event,
             id: event.id.as_deref().map(Cow::Borrowed),
+            genres: Cow::Borrowed(&event.genres),
+            year: event.year,
             predicted: learned.predicted,
             rehearse_from: learned.rehearse_from.map(|seq| seq as i64),
         }
@@ -133,6 +144,8 @@ impl From<EventDoc<'_>> for LearnedEvent {
                 ts: doc.ts.timestamp_millis(),
                 ts_of_event: !doc.ts_of_log,
                 id: doc.id.map(Cow::into_owned),
+                genres: doc.genres.into_owned(),
+                year: doc.year,
             },
         }
     }
@@ -220,6 +233,8 @@ mod tests {
             ts: 881_250_949_000,
             ts_of_event: true,
             id: None,
+            genres: Vec::new(),
+            year: None,
         };
         let learned = LearnedEvent { seq: 5, batch: 1, rehearse_from: None, predicted: 3.5, event };
         let expected = bson::doc! {

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Block, Counts, Hash, Manifest, SNAPSHOT_FORMAT, Section, Store, StoreError};
 use crate::consume::Offsets;
+use crate::learn::about::Genres;
 use crate::learn::ids::IdTable;
 use crate::learn::params::{self, Named};
 use crate::learn::prequential::Prequential;
@@ -37,6 +38,7 @@ const RANKING: &str = "ranking.";
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Scalars {
     prequential: Prequential,
+    genres: Genres,
     rating: Vec<u8>,
     /// None where the model that predicts ratings also ranks.
     ranking: Option<Vec<u8>>,
@@ -97,6 +99,7 @@ impl Encoder {
         let mut new = Vec::new();
         let scalars = codec::encode(&Scalars {
             prequential: learned.prequential.clone(),
+            genres: learned.genres.clone(),
             rating: learned.rating.scalars(),
             ranking: learned.ranking.as_ref().map(|model| model.scalars()),
         });
@@ -233,8 +236,8 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
     };
     let rating = model(config.learn.rating, RATING, &scalars.rating)?;
     let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
-    let prequential = scalars.prequential.clone();
-    Ok((LearnedState { users, items, rating, ranking, prequential }, history))
+    let (prequential, genres) = (scalars.prequential.clone(), scalars.genres.clone());
+    Ok((LearnedState { users, items, genres, rating, ranking, prequential }, history))
 }
 
 /// Block hashes of each section by its name, checked against the hash of the whole.

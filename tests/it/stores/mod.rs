@@ -111,6 +111,8 @@ fn event(seq: u64) -> LearnedEvent {
         ts: 881_250_949_000 + seq as i64,
         ts_of_event: !seq.is_multiple_of(3),
         id: None,
+        genres: Vec::new(),
+        year: None,
     };
     LearnedEvent { seq, batch: seq.div_ceil(256), rehearse_from: None, predicted: 3.5 + seq as f32 / 1e6, event }
 }
@@ -248,6 +250,8 @@ async fn events_come_back_as_they_were(store: Arc<dyn Store>) {
         ts: i64::MAX,
         ts_of_event: false,
         id: Some(strange.into()),
+        genres: vec![strange.into(), String::new()],
+        year: Some(i32::MIN),
     };
     write.events[1].event.ts = i64::MIN;
     write.events[1].event.rating = None;
