@@ -154,7 +154,7 @@ fn write_movielens(dir: &Path) {
     let (mut data, mut items, mut users) = (String::new(), String::new(), String::new());
     for n in 0..2_000_u32 {
         let (user, item) = (n * 7 % 200 + 1, n * 13 % 90 + 1);
-        let _ = writeln!(data, "{user}\t{item}\t{}\t{}", (user + item) % 5 + 1, 881_250_949 + n);
+        let _ = writeln!(data, "{user}\t{item}\t{}\t{}", n % 5 + 1, 881_250_949 + n);
     }
     for item in 1..=90 {
         let _ = writeln!(items, "{item}|Made-up Film {item} (1997)|01-Jan-1997||http://example.org/{item}|0|1");
