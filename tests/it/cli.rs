@@ -14,7 +14,7 @@ fn freshet() -> Freshet {
 #[test]
 fn without_a_command_it_prints_help() {
     let help = freshet().must(&[]);
-    for part in ["Usage:", "demo", "run", "replay", "data", "snapshots", "config", "Examples:"] {
+    for part in ["Usage:", "demo", "run", "replay", "data", "evaluate", "snapshots", "config", "Examples:"] {
         assert!(help.contains(part), "{part} is not in {help}");
     }
 }
