@@ -113,17 +113,27 @@ impl Candidates {
 
     /// Scores and ranks the candidates; the rank of the event's item, 0 where it is not known.
     fn judge(&mut self, learner: &dyn Scorer, event: &Observation, question: Question) -> f64 {
-        let scores = &mut self.scores[..self.present];
-        learner.score(event.user, scores);
-        self.non_finite += settle(scores);
-        let seen = &self.seen[event.user as usize];
-        seen.iter().chain(&self.unknown).for_each(|item| scores[*item as usize] = LAST);
-        let excluded = self.unknown.len() + seen.iter().filter(|item| self.known[**item as usize]).count();
-        // The lists are made as those that are served: the same code.
-        let left = scores.iter().zip(0..).filter(|(score, _)| **score > LAST);
-        let best = top_n(left.map(|(score, item)| Scored { item, score: *score }), LIST);
+        self.score(learner, event.user);
+        let best = self.best();
         self.listed.extend(best.iter().map(|best| best.item));
+        let seen = &self.seen[event.user as usize];
+        let excluded = self.unknown.len() + seen.iter().filter(|item| self.known[**item as usize]).count();
+        let scores = &self.scores[..self.present];
         if question == Question::Rank { rank(scores, event.item, self.present - excluded) as f64 } else { 0.0 }
+    }
+
+    /// Scores every item for a user; those that are no candidates, or not scored by a finite number, stand last.
+    fn score(&mut self, learner: &dyn Scorer, user: u32) {
+        let scores = &mut self.scores[..self.present];
+        learner.score(user, scores);
+        self.non_finite += settle(scores);
+        self.seen[user as usize].iter().chain(&self.unknown).for_each(|item| scores[*item as usize] = LAST);
+    }
+
+    /// The list that the scores make, as those that are served are made: by the same code.
+    fn best(&self) -> Vec<Scored> {
+        let left = self.scores[..self.present].iter().zip(0..).filter(|(score, _)| **score > LAST);
+        top_n(left.map(|(score, item)| Scored { item, score: *score }), LIST)
     }
 
     fn observe(&mut self, event: &Observation) {

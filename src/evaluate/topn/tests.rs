@@ -1,10 +1,15 @@
 //! What is asked at each event, and who is a candidate for the answer.
 
 use super::*;
-use crate::capture::Interaction;
+use crate::capture::{Interaction, sample};
 use crate::config::{Config, LearnerKind};
+use crate::consume::{Position, RawEvent};
+use crate::decode::decode;
 use crate::evaluate::testing::{dataset, rated, request};
 use crate::evaluate::{Order, Protocol, Request};
+use crate::gather::MicroBatch;
+use crate::learn::Recommender;
+use crate::publish::{Published, Publisher, Version, View};
 
 fn stream(rows: Vec<Interaction>, all_ratings: bool) -> Stream {
     let request = Request { all_ratings, order: Some(Order::File), ..request(Protocol::Topn) };
@@ -85,4 +90,68 @@ fn seen_and_unknown_items_are_no_candidates_and_an_item_without_a_finite_score_i
     assert_eq!(judge([9.0, 1.0, 2.0, 2.0, 9.0]), (2.0, 0, vec![1, 2, 3]));
     assert_eq!(judge([9.0, f32::NAN, 2.0, 3.0, 9.0]), (1.0, 1, vec![2, 3]));
     assert_eq!(judge([9.0, 1.0, f32::NAN, f32::INFINITY, 9.0]), (3.0, 2, vec![1]));
+}
+
+/// The rows as the engine gets them from the log, in micro-batches.
+fn batches(rows: &[Interaction]) -> Vec<MicroBatch> {
+    let decoded = |(row, offset): (&Interaction, i64)| {
+        let position = Position { topic: "ratings".into(), partition: 0, offset };
+        let raw = RawEvent { position, timestamp_ms: 1, key: None, payload: row.to_json() };
+        decode(raw, &Config::default().decode).unwrap()
+    };
+    let events: Vec<_> = rows.iter().zip(0..).map(decoded).collect();
+    let mut first_seq = 1;
+    let batch = |(events, number): (&[_], u64)| {
+        let batch = MicroBatch { number, first_seq, events: events.to_vec(), ..MicroBatch::default() };
+        first_seq += events.len() as u64;
+        batch
+    };
+    events.chunks(97).zip(1..).map(batch).collect()
+}
+
+/// What is served is what is measured: after each micro-batch the list that `/recommend` gives to a user, learned by the
+/// engine's recommender from records of the log, is the list that the protocol has made, scores to the bit.
+fn assert_served_is_measured(config: &Config) {
+    let rows: Vec<Interaction> = sample::sample(7, 2_500).described().rows.collect::<Result<_, _>>().unwrap();
+    let stream = stream(rows.clone(), true);
+    let kind = config.learn.ranking;
+    let contender = Contender { name: kind.name(), kind, config: config.clone() };
+    let (mut learner, mut candidates) = (contender.build().unwrap(), Candidates::new(&stream));
+    let mut recommender = Recommender::new(config).unwrap();
+    let mut publisher = Publisher::new(Published::default(), View::default());
+    let (mut events, mut compared) = (stream.events.iter(), 0);
+    for batch in batches(&rows) {
+        publisher.observe(&recommender.learn(&batch).unwrap());
+        let view = publisher.publish(recommender.publish(), Version::after(&batch, 0));
+        for event in events.by_ref().take(batch.events.len()) {
+            learner.learn(event);
+            candidates.observe(event);
+        }
+        for event in batch.events.iter().step_by(9) {
+            let user = view.learned().users.get(&event.user).unwrap();
+            candidates.score(&*learner, user);
+            let (measured, served) = (candidates.best(), view.recommend(&event.user, LIST).items);
+            let exact = |list: &[Scored]| list.iter().map(|s| (s.item, s.score.to_bits())).collect::<Vec<_>>();
+            assert_eq!(exact(&served), exact(&measured), "{kind:?} for user {} at {:?}", event.user, view.version());
+            compared += measured.len();
+        }
+    }
+    assert!(compared > 1_000, "{kind:?}: {compared}");
+}
+
+#[test]
+fn what_is_served_is_what_is_measured() {
+    let kinds = [
+        Config::default().learn.ranking,
+        LearnerKind::ItemKnn,
+        LearnerKind::Popularity,
+        LearnerKind::DecayedPopularity,
+        LearnerKind::BiasedMf,
+        LearnerKind::Random,
+    ];
+    for ranking in kinds {
+        let mut config = Config::default();
+        config.learn.ranking = ranking;
+        assert_served_is_measured(&config);
+    }
 }
