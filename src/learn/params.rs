@@ -187,10 +187,11 @@ impl LearnerKind {
     /// The section with its parameters, if it has any.
     #[must_use]
     pub fn section(self) -> Option<&'static str> {
-        use config::{BiasedMfConfig, BiasesConfig, ItemKnnConfig, PopularityConfig};
+        use config::{BayesianMfConfig, BiasedMfConfig, BiasesConfig, ItemKnnConfig, PopularityConfig};
         match self {
             Self::RunningMean | Self::Popularity | Self::Random => None,
             Self::Biases => Some(BiasesConfig::NAME),
+            Self::BayesianMf => Some(BayesianMfConfig::NAME),
             Self::BiasedMf => Some(BiasedMfConfig::NAME),
             Self::DecayedPopularity => Some(PopularityConfig::NAME),
             Self::ItemKnn => Some(ItemKnnConfig::NAME),
@@ -206,6 +207,7 @@ macro_rules! sections {
 }
 
 sections! {
+    BayesianMfConfig = "bayesian_mf",
     BiasesConfig = "biases",
     BiasedMfConfig = "biased_mf",
     PopularityConfig = "popularity",
