@@ -108,3 +108,113 @@ pub(super) fn of_errors(state: &[f32], weights: &[f32]) -> [f32; 2] {
     debug_assert_eq!(lanes(state).len() * LANES, state_len(n));
     [0, 1].map(|at| state[2 * n + at] - crate::learn::rating::dot(weights, &state[at * n..(at + 1) * n]))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::linear::tests::naive_inverse;
+    use super::*;
+
+    const N: usize = LANES;
+
+    const DRIFT: Drift = Drift { slow: 0.3, burst: 0.5, burst_seconds: 15.0 };
+
+    /// Events of a user: features, target, and milliseconds since the one before.
+    fn events() -> impl Strategy<Value = Vec<(Vec<f32>, f32, Option<i64>)>> {
+        let row = proptest::collection::vec(-1.0f32..1.0, N);
+        let gap = prop::option::of(prop::sample::select(vec![0_i64, 1_000, 20_000, 4_000_000]));
+        proptest::collection::vec((row, -2.0f32..2.0, gap), 1..12)
+    }
+
+    /// How much of [slow, burst] reaches each event from the one before it.
+    fn carried(events: &[(Vec<f32>, f32, Option<i64>)]) -> Vec<[f32; 2]> {
+        let (mut now, mut before) = (0, None);
+        let next = |(_, _, gap): &(_, _, Option<i64>)| {
+            let ts = gap.map(|gap| {
+                now += gap;
+                now
+            });
+            DRIFT.carried(std::mem::replace(&mut before, ts), ts)
+        };
+        events.iter().map(next).collect()
+    }
+
+    /// The covariance of the errors, written down: each component is what is left of the one before and what has come to
+    /// it, from nothing before the first event on.
+    fn covariance(carried: &[[f32; 2]]) -> Vec<f64> {
+        let n = carried.len();
+        let mut all = vec![0.0; n * n];
+        for (component, variance) in [DRIFT.slow, DRIFT.burst].map(f64::from).into_iter().enumerate() {
+            let left: Vec<f64> = carried.iter().map(|left| f64::from(left[component])).collect();
+            let mut own = 0.0;
+            for i in 0..n {
+                own = own * left[i] * left[i] + variance * (1.0 - left[i] * left[i]);
+                let mut with = own;
+                all[i * n + i] += own;
+                for j in i + 1..n {
+                    with *= left[j];
+                    all[i * n + j] += with;
+                    all[j * n + i] += with;
+                }
+            }
+        }
+        (0..n).for_each(|i| all[i * n + i] += 1.0 + f64::from(WHITE));
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn least_squares_on_the_innovations_is_generalized_least_squares(events in events()) {
+            let carried = carried(&events);
+            let inverse = naive_inverse(&covariance(&carried), events.len());
+            let (mut gram, mut right) = ([0.0_f64; N * N], [0.0_f64; N]);
+            let mut state = vec![0.0; state_len(N)];
+            for ((row, target, _), carried) in events.iter().zip(&carried) {
+                let (mut row, mut target) = (row.clone(), *target);
+                let weight = f64::from(DRIFT.whiten(&mut state, *carried, &mut row, &mut target));
+                for (i, a) in row.iter().enumerate() {
+                    right[i] += weight * f64::from(a * target);
+                    row.iter().enumerate().for_each(|(j, b)| gram[i * N + j] += weight * f64::from(a * b));
+                }
+            }
+            for i in 0..N {
+                for j in 0..=N {
+                    // Column N is the target.
+                    let at = |event: usize, column: usize| f64::from(*events[event].0.get(column).unwrap_or(&events[event].1));
+                    let pairs = (0..events.len()).flat_map(|s| (0..events.len()).map(move |t| (s, t)));
+                    let exact: f64 = pairs.map(|(s, t)| at(s, i) * inverse[s * events.len() + t] * at(t, j)).sum();
+                    let got = if j == N { right[i] } else { gram[i * N + j] };
+                    prop_assert!((got - exact).abs() < 1e-3, "{got} {exact}");
+                }
+            }
+        }
+
+        #[test]
+        fn the_drift_of_errors_is_that_of_a_filter_run_over_them(
+            events in events(), weights in proptest::collection::vec(-1.0f32..1.0, N),
+        ) {
+            let carried = carried(&events);
+            let (mut state, mut plain) = (vec![0.0; state_len(N)], vec![0.0; state_len(N)]);
+            for ((row, target, _), carried) in events.iter().zip(&carried) {
+                let mut error = target - crate::learn::rating::dot(row, &weights);
+                DRIFT.whiten(&mut state, *carried, &mut row.clone(), &mut target.clone());
+                DRIFT.whiten(&mut plain, *carried, &mut [0.0; N], &mut error);
+            }
+            let drift = of_errors(&state, &weights);
+            prop_assert!((0..2).all(|at| (drift[at] - plain[2 * N + at]).abs() < 1e-4));
+        }
+    }
+
+    #[test]
+    fn without_both_times_it_is_a_next_event_and_no_burst() {
+        for (before, now) in [(None, None), (Some(5), None), (None, Some(5))] {
+            assert_eq!(DRIFT.carried(before, now), [SLOW_DECAY, 0.0]);
+        }
+        assert_eq!(DRIFT.carried(Some(5), Some(5)), [SLOW_DECAY, 1.0]);
+        assert_eq!(DRIFT.carried(Some(i64::MIN), Some(i64::MAX)), [SLOW_DECAY * GAP_DECAY, 0.0]);
+        assert_eq!(DRIFT.carried(Some(i64::MAX), Some(i64::MIN)), [SLOW_DECAY, 0.0]);
+        let [_, burst] = DRIFT.carried(Some(0), Some(15_000));
+        assert!((burst - (-1.0_f32).exp()).abs() < 1e-6);
+    }
+}

@@ -83,3 +83,37 @@ impl<'a, T> Window<'a, T> {
         Self { events, leaving: earlier.next(), before: earlier.next() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_sees_the_newest_events_and_what_leaves_it() {
+        let mut history = Vec::new();
+        for event in 0..9 {
+            push(&mut history, event, 3);
+            let window = Window::of(&history, 3);
+            let newest: Vec<i32> = (0..=event).skip((event as usize + 1).saturating_sub(3)).collect();
+            assert_eq!(window.events, newest);
+            let earlier = |age| (event >= age).then_some(event - age);
+            assert_eq!((window.leaving.copied(), window.before.copied()), (earlier(3), earlier(4)));
+            // The same history through the window of the twin.
+            let short = Window::of(&history, 1);
+            assert_eq!((short.events, short.leaving.copied()), (&[event][..], earlier(1)));
+        }
+    }
+
+    #[test]
+    fn an_event_is_read_back_as_it_was() {
+        for ts in [None, Some(0), Some(i64::MIN), Some(i64::MAX), Some(-1), Some(881_250_949_000)] {
+            let rated = Rated { item: u32::MAX, rating: 3.5, ts };
+            let mut words = Vec::new();
+            rated.write(&mut words);
+            assert_eq!((words.len(), Rated::read(&words)), (Rated::WORDS, rated));
+        }
+        let (rater, mut words) = (Rater { user: 7, rating: 1.0 }, Vec::new());
+        rater.write(&mut words);
+        assert_eq!((words.len(), Rater::read(&words)), (Rater::WORDS, rater));
+    }
+}

@@ -8,7 +8,7 @@ use super::core::{Core, ERROR_SIZE, Row, Step, of_item};
 use super::history::{Rater, Window};
 use super::linear::{
     add_gram, add_scaled, add_to_blocked_corner, add_to_corner, blocked_len, decay_and_add_outer, factor,
-    inverse_corner, solve, unblock,
+    inverse_corner, scale_by, solve, unblock,
 };
 use super::settings::{MOST_ROW, STATISTICS};
 use crate::learn::about::About;
@@ -83,7 +83,7 @@ impl Core<Live> {
         let known = known(self.items.row(step.item), shape.bias());
         let known = &known[..shape.features];
         if let Some(leaving) = window.leaving {
-            self.fold_rater(step, leaving, known);
+            self.fold_rater(step, *leaving, known);
         }
         let (tail, tail_right) = self.item_tails.row(step.item).split_at(blocked_len(n));
         unblock(tail, matrix, n);
@@ -102,7 +102,7 @@ impl Core<Live> {
     }
 
     /// Moves the event that leaves the window into the tail, with the user's weights of today.
-    fn fold_rater(&mut self, step: &Step<'_>, event: &Rater, known: &[f32]) {
+    fn fold_rater(&mut self, step: &Step<'_>, event: Rater, known: &[f32]) {
         let Self { settings, users, item_tails, .. } = self;
         let (shape, n) = (settings.shape, settings.shape.system());
         let user = shape.split(users.row(event.user));
@@ -114,7 +114,7 @@ impl Core<Live> {
         let (tail, tail_right) = item_tails.row_mut(step.item).split_at_mut(blocked_len(n));
         decay_and_add_outer(tail, row, settings.item_decay, weight);
         add_to_blocked_corner(tail, n, shape.latent, user.covariance, weight * settings.variational);
-        tail_right.iter_mut().for_each(|value| *value *= settings.item_decay);
+        scale_by(tail_right, settings.item_decay);
         add_scaled(tail_right, row, weight * target);
     }
 
@@ -127,7 +127,7 @@ impl Core<Live> {
         let places = work.rows.chunks_exact_mut(n).zip(&mut work.weights);
         for (event, (row, place)) in events.iter().rev().zip(places) {
             let user = shape.split(users.row(event.user));
-            let (target, weight) = weigh(event, user, known, step.mean);
+            let (target, weight) = weigh(*event, user, known, step.mean);
             let weight = weight * age_weight;
             row[..n - shape.latent].fill(0.0);
             row[n - shape.latent..].copy_from_slice(&user.vector[shape.bias()..]);
@@ -162,7 +162,7 @@ fn known(row: &[f32], bias: usize) -> [f32; MOST_ROW] {
 
 /// What of an event's rating is left for bias and factors to explain, and what the event weighs whatever its age.
 #[inline]
-fn weigh(event: &Rater, user: Row<'_>, known: &[f32], mean: f32) -> (f32, f32) {
+fn weigh(event: Rater, user: Row<'_>, known: &[f32], mean: f32) -> (f32, f32) {
     let target = event.rating - mean - dot(user.vector, known);
     let noise = (1.0 + user.state[ERROR_SIZE] - USUAL_NOISE).max(LEAST_NOISE);
     // Also where it is NaN.

@@ -17,6 +17,12 @@ const GENRES: usize = 18;
 /// Factors of the fast twin: its row fills whole lanes.
 const TWIN_FACTORS: usize = 7;
 
+/// Prior precision of a user's weight for the item's bias, whose prior mean starts at 1.
+const BIAS_WEIGHT: f32 = 3.0;
+
+/// Standard deviation of the prior means of an item's factors: enough to break their symmetry.
+const FACTOR_SCALE: f32 = 0.05;
+
 /// Floats at the end of a user's or an item's row.
 pub(super) const STATE: usize = 8;
 
@@ -182,13 +188,7 @@ fn decay(events: f32, memory: f64) -> f32 {
     libm::expf(-events / memory as f32)
 }
 
-/// Prior precision of a user's weight for the item's bias, whose prior mean starts at 1.
-const BIAS_WEIGHT: f32 = 3.0;
-
-/// Standard deviation of the prior means of an item's factors: enough to break their symmetry.
-const FACTOR_SCALE: f32 = 0.05;
-
-/// SplitMix64's output function (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+/// `SplitMix64`'s output function (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

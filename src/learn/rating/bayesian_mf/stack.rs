@@ -101,3 +101,57 @@ impl Stack {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Some columns that differ from event to event, in -1 to 1.
+    fn columns(event: u32) -> Columns {
+        std::array::from_fn(|column| ((event as f32 + 1.0) * (column as f32 + 1.3) * 0.7).sin())
+    }
+
+    proptest! {
+        #[test]
+        fn a_linear_relation_is_found(weights in proptest::collection::vec(-0.2f32..0.2, 28)) {
+            let mut stack = Stack::default();
+            let error = |columns: &Columns| weights.iter().zip(columns).map(|(weight, x)| weight * x).sum::<f32>();
+            for event in 0..20_000 {
+                stack.learn(&columns(event), error(&columns(event)), 0.999);
+            }
+            for event in 20_000..20_050 {
+                let columns = columns(event);
+                prop_assert!((stack.correction(&columns) - error(&columns).clamp(-3.0, 3.0)).abs() < 0.02);
+            }
+        }
+    }
+
+    #[test]
+    fn under_constant_input_nothing_winds_up() {
+        let mut stack = Stack::default();
+        let mut constant = [0.0; COLUMNS];
+        constant[..5].copy_from_slice(&[1.0, 5.0, -5.0, 0.3, 1e-20]);
+        for event in 0..200_000 {
+            stack.learn(&constant, if event % 2 == 0 { 4.0 } else { -4.0 }, 0.9);
+            if event % 10_000 == 0 {
+                let widest = (0..COLUMNS).map(|at| stack.covariance[at * (COLUMNS + 1)]).fold(0.0, f64::max);
+                assert!(stack.is_whole() && widest < 2.0 / RIDGE, "{widest}");
+            }
+        }
+        // It still learns.
+        for event in 0..2_000 {
+            stack.learn(&columns(event), columns(event)[7], 0.9999);
+        }
+        assert!((stack.correction(&columns(9_999)) - columns(9_999)[7]).abs() < 0.1);
+    }
+
+    #[test]
+    fn the_covariance_stays_symmetric_to_the_bit() {
+        let mut stack = Stack::default();
+        (0..500).for_each(|event| stack.learn(&columns(event), 1.0, 0.99));
+        let at = |i: usize, j: usize| stack.covariance[i * COLUMNS + j].to_bits();
+        assert!((0..COLUMNS).all(|i| (0..i).all(|j| at(i, j) == at(j, i))));
+    }
+}

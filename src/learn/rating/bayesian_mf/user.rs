@@ -13,8 +13,8 @@ use super::core::{Core, ERROR_SIZE, Row, Step};
 use super::drift::of_errors;
 use super::history::{Rated, Window};
 use super::linear::{
-    add_gram, add_scaled, add_to_blocked_corner, add_to_corner, decay_and_add_outer, factor, inverse_corner, solve,
-    unblock,
+    add_gram, add_scaled, add_to_blocked_corner, add_to_corner, decay_and_add_outer, factor, inverse_corner, scale_by,
+    solve, unblock,
 };
 use super::settings::MOST_ROW;
 use crate::learn::tables::Live;
@@ -81,7 +81,7 @@ impl Core<Live> {
             drift.whiten(filter, drift.carried(before, event.ts), row, &mut target) * work.recency[settings.window];
         decay_and_add_outer(matrix, row, settings.tail_decay, weight);
         add_to_blocked_corner(matrix, shape.features, shape.latent, covariance, weight * settings.variational);
-        right.iter_mut().for_each(|value| *value *= settings.tail_decay);
+        scale_by(right, settings.tail_decay);
         add_scaled(right, row, weight * target);
     }
 
