@@ -242,6 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn the_bayesian_factorization_has_bounds_too() {
+        let mut config = Config::default();
+        let refused = |config: &Config| {
+            Params::new(config.bayesian_mf.clone(), Common::of(config)).check().unwrap_err().to_string()
+        };
+        config.bayesian_mf.factors = 0;
+        assert_eq!(refused(&config), "bayesian_mf.factors is 0; 1 to 15 is allowed");
+        config.bayesian_mf.factors = 5;
+        config.bayesian_mf.drift_slow = -0.1;
+        assert_eq!(refused(&config), "bayesian_mf.drift_slow is -0.1; 0 to 10 is allowed");
+    }
+
+    #[test]
     fn a_range_the_wrong_way_round_is_refused() {
         let mut config = Config::default();
         config.decode.min_rating = 9.0;
