@@ -16,10 +16,10 @@ pub enum LearnerKind {
     RunningMean,
     /// Mean, user bias and item bias, by stochastic gradient descent.
     Biases,
-    /// Bayesian matrix factorization, each row solved anew with each of its events.
-    BayesianMf,
     /// Biased matrix factorization by stochastic gradient descent.
     BiasedMf,
+    /// Bayesian matrix factorization, each row solved anew with each of its events.
+    BayesianMf,
     /// Positive events of the item so far.
     Popularity,
     /// Positive events of the item, older ones weighing less.
