@@ -2,6 +2,7 @@
 //!
 //! `learn_one` predicts and learns 100,000 events whose ids are dense already; its limit is `bare loop`: the same dot
 //! product and gradient step on flat rows that are all there, without blocks, growth, bounds, clamp and running mean.
+//! `bayesian-mf` is the learner for quality under the defaults, told genres and years.
 //! `batches` is what the engine does: micro-batches of 256 with string ids, figures, seen items, a publish after each.
 //!
 //! `cargo bench --bench learn`
@@ -14,9 +15,11 @@ mod events;
 use std::collections::HashMap;
 use std::hint::black_box;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use freshet::config::{BiasedMfConfig, LearnerKind};
 use freshet::gather::MicroBatch;
+use freshet::learn::about::Genres;
 use freshet::learn::{Learner, Observation, Recommender, build, dot};
 use freshet::publish::{Published, Publisher, Version, View};
 
@@ -44,12 +47,26 @@ fn bench(criterion: &mut Criterion) {
             bencher.iter_batched(new, |parts| learn_batches(parts, &batches), BatchSize::LargeInput);
         });
     }
+    bayesian(&mut group, &dense, &batches);
     group.finish();
+}
+
+/// The learner for quality, whose events cost the same work whatever its number of users and items.
+fn bayesian(group: &mut BenchmarkGroup<'_, WallTime>, dense: &[Observation], batches: &[MicroBatch]) {
+    let config = events::bayesian_mf();
+    group.bench_function("learn_one/bayesian-mf", |bencher| {
+        let new = || build(LearnerKind::BayesianMf, &config).unwrap();
+        bencher.iter_batched(new, |learner| learn_one(learner, dense), BatchSize::LargeInput);
+    });
+    group.bench_function("batches/bayesian-mf", |bencher| {
+        let new = || (Recommender::new(&config).unwrap(), Publisher::new(Published::default(), View::default()));
+        bencher.iter_batched(new, |parts| learn_batches(parts, batches), BatchSize::LargeInput);
+    });
 }
 
 /// Ids as indexes, in the order of first appearance.
 fn dense(batches: &[MicroBatch]) -> Vec<Observation> {
-    let (mut users, mut items) = (HashMap::new(), HashMap::new());
+    let (mut users, mut items, mut genres) = (HashMap::new(), HashMap::new(), Genres::default());
     let mut dense = Vec::new();
     for event in batches.iter().flat_map(|batch| &batch.events) {
         let (next_user, next_item) = (users.len() as u32, items.len() as u32);
@@ -63,7 +80,7 @@ fn dense(batches: &[MicroBatch]) -> Vec<Observation> {
             positive: target >= 4.0,
             count: 1.0,
             ts: Some(event.ts),
-            about: None,
+            about: genres.about(&event.genres, event.year),
         });
     }
     dense

@@ -30,7 +30,7 @@ pub(crate) fn rows() -> Vec<Interaction> {
         capture::open("sample", None).unwrap()
     });
     eprintln!("{} from {}", dataset.name, dataset.origin);
-    dataset.rows.collect::<Result<_, _>>().unwrap()
+    dataset.described().rows.collect::<Result<_, _>>().unwrap()
 }
 
 /// The rows as one partition of the log has them.
@@ -60,6 +60,13 @@ pub(crate) fn batches(events: &[Event]) -> Vec<MicroBatch> {
         ..MicroBatch::default()
     };
     events.chunks(BATCH).zip(1..).map(batch).collect()
+}
+
+/// The Bayesian matrix factorization alone, as it is by default, for ratings and rankings.
+pub(crate) fn bayesian_mf() -> Config {
+    let mut config = Config::default();
+    (config.learn.rating, config.learn.ranking) = (LearnerKind::BayesianMf, LearnerKind::BayesianMf);
+    config
 }
 
 /// The biased matrix factorization alone, for ratings and rankings, with this number of factors.

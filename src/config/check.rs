@@ -49,7 +49,7 @@ fn time(text: &str) -> Option<SignedDuration> {
     text.parse().ok()
 }
 
-pub(super) const RANGES: [(&str, Range); 31] = [
+pub(super) const RANGES: [(&str, Range); 45] = [
     ("broker.partitions", Range::Whole(1, 10_000)),
     ("broker.replication", Range::Whole(1, 10)),
     ("broker.connect_timeout", Range::Time("0s", "1h")),
@@ -60,6 +60,20 @@ pub(super) const RANGES: [(&str, Range); 31] = [
     ("gather.length", Range::Time("1ms", "1h")),
     ("gather.slide", Range::Time("1ms", "1h")),
     ("learn.seed", Range::Whole(0, i64::MAX)),
+    ("bayesian_mf.factors", Range::Whole(1, 15)),
+    ("bayesian_mf.window", Range::Whole(4, 64)),
+    ("bayesian_mf.user_memory", Range::Real(1.0, 1e6)),
+    ("bayesian_mf.item_memory", Range::Real(1.0, 1e6)),
+    ("bayesian_mf.twin_item_memory", Range::Real(1.0, 1e6)),
+    ("bayesian_mf.bias_precision", Range::Real(0.01, 1e6)),
+    ("bayesian_mf.factor_precision", Range::Real(0.01, 1e6)),
+    ("bayesian_mf.weight_precision", Range::Real(0.01, 1e6)),
+    ("bayesian_mf.genre_precision", Range::Real(0.01, 1e6)),
+    ("bayesian_mf.variational", Range::Real(0.0, 1.0)),
+    ("bayesian_mf.drift_slow", Range::Real(0.0, 10.0)),
+    ("bayesian_mf.drift_burst", Range::Real(0.0, 10.0)),
+    ("bayesian_mf.burst_seconds", Range::Real(0.001, 1e6)),
+    ("bayesian_mf.forget", Range::Real(0.9, 1.0)),
     ("biases.rate", Range::Real(0.0, 1.0)),
     ("biases.l2", Range::Real(0.0, 10.0)),
     ("biased_mf.factors", Range::Whole(1, 1024)),

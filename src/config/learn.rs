@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Sections that a preset may set.
-pub(super) const SECTIONS: [&str; 5] = ["learn", "biases", "biased_mf", "popularity", "item_knn"];
+pub(super) const SECTIONS: [&str; 6] = ["learn", "bayesian_mf", "biases", "biased_mf", "popularity", "item_knn"];
 
 /// A learner by name.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
@@ -18,6 +18,8 @@ pub enum LearnerKind {
     Biases,
     /// Biased matrix factorization by stochastic gradient descent.
     BiasedMf,
+    /// Bayesian matrix factorization, each row solved anew with each of its events.
+    BayesianMf,
     /// Positive events of the item so far.
     Popularity,
     /// Positive events of the item, older ones weighing less.
@@ -49,6 +51,44 @@ pub struct LearnConfig {
     pub positive_rating: f64,
     /// Seed of the models' generators.
     pub seed: u64,
+}
+
+/// `[bayesian_mf]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BayesianMfConfig {
+    /// Number of factors.
+    pub factors: usize,
+    /// Whether genres and years are learned from.
+    pub side_information: bool,
+    /// Newest events of a user, and of an item, that are gone through anew with each event.
+    pub window: usize,
+    /// The user's own events after which one counts a quarter.
+    pub user_memory: f64,
+    /// The item's own events after which one counts 1/e.
+    pub item_memory: f64,
+    /// Whether a second, forgetful model corrects the first.
+    pub fast_twin: bool,
+    /// `item_memory` of the twin.
+    pub twin_item_memory: f64,
+    /// Prior precision of an item's bias.
+    pub bias_precision: f64,
+    /// Prior precision of an item's factors.
+    pub factor_precision: f64,
+    /// Prior precision of a user's weights for the factors.
+    pub weight_precision: f64,
+    /// Prior precision of a user's weights for the genres.
+    pub genre_precision: f64,
+    /// Share of the uncertainty of the other side's row that counts.
+    pub variational: f64,
+    /// Variance of a user's mood.
+    pub drift_slow: f64,
+    /// Variance of what events within seconds share.
+    pub drift_burst: f64,
+    /// Seconds in which the latter decays to 1/e.
+    pub burst_seconds: f64,
+    /// What an event still counts after the next one, in the correction of predictions.
+    pub forget: f64,
 }
 
 /// `[biases]`

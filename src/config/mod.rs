@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 
 pub use check::out_of_range;
 pub use layers::{Setting, Source};
-pub use learn::{BiasedMfConfig, BiasesConfig, ItemKnnConfig, LearnConfig, LearnerKind, PopularityConfig};
+pub use learn::{
+    BayesianMfConfig, BiasedMfConfig, BiasesConfig, ItemKnnConfig, LearnConfig, LearnerKind, PopularityConfig,
+};
 pub use load::{LoadOptions, Loaded, process_environment};
 pub use mask::{MASK, is_secret, mask_uri};
 pub use problem::{ConfigError, Problem};
@@ -44,6 +46,8 @@ pub struct Config {
     pub gather: GatherConfig,
     /// Which learners run.
     pub learn: LearnConfig,
+    /// Parameters of the Bayesian matrix factorization.
+    pub bayesian_mf: BayesianMfConfig,
     /// Parameters of the biases.
     pub biases: BiasesConfig,
     /// Parameters of the biased matrix factorization.

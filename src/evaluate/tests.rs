@@ -49,7 +49,7 @@ fn the_csv_has_a_row_for_each_learner_and_segment() {
     assert_eq!(header, "protocol,dataset,learner,by,segment,events,mae,mae_low,mae_high,rmse,rmse_low,rmse_high");
     let expected: usize = found.learners.iter().map(|learner| 2 + learner.segments.len()).sum();
     assert_eq!(rows.lines().count(), expected);
-    assert!(rows.starts_with("prequential rating,made-up,biased-mf,stream,all,16,"), "{rows}");
+    assert!(rows.starts_with("prequential rating,made-up,bayesian-mf,stream,all,16,"), "{rows}");
 }
 
 #[test]

@@ -112,7 +112,7 @@ pub enum LearnError {
     #[error(transparent)]
     Params(#[from] ParamError),
     /// A learner that predicts no ratings was asked to.
-    #[error("learn.rating is {name}, which predicts no ratings; allowed are running-mean, biases and biased-mf", name = .0.name())]
+    #[error("learn.rating is {name}, which predicts no ratings; allowed are bayesian-mf, biased-mf, biases and running-mean", name = .0.name())]
     NoRatings(LearnerKind),
     /// Records and targets of a data set differ in number.
     #[error("a data set of {events} events has {targets} targets; each event needs one")]
@@ -189,6 +189,7 @@ pub fn build(kind: LearnerKind, config: &Config) -> Result<Box<dyn Learner>, Par
     Ok(match kind {
         LearnerKind::RunningMean => Box::new(rating::RunningMean::default()),
         LearnerKind::Biases => Box::new(rating::Biases::new(checked(&config.biases, common)?)),
+        LearnerKind::BayesianMf => Box::new(rating::BayesianMf::new(checked(&config.bayesian_mf, common)?)),
         LearnerKind::BiasedMf => Box::new(rating::BiasedMf::new(checked(&config.biased_mf, common)?)),
         LearnerKind::Popularity => Box::new(ranking::Popularity::running()),
         LearnerKind::DecayedPopularity => Box::new(ranking::Popularity::decayed(checked(&config.popularity, common)?)),
@@ -213,6 +214,9 @@ pub fn restore(
         LearnerKind::RunningMean => Arc::new(from_scalars::<rating::RunningMean>(scalars)?),
         LearnerKind::Biases => {
             Arc::new(rating::Biases::read(checked(&config.biases, common).map_err(text)?, scalars, tables)?)
+        }
+        LearnerKind::BayesianMf => {
+            Arc::new(rating::BayesianMf::read(checked(&config.bayesian_mf, common).map_err(text)?, scalars, tables)?)
         }
         LearnerKind::BiasedMf => {
             Arc::new(rating::BiasedMf::read(checked(&config.biased_mf, common).map_err(text)?, scalars, tables)?)

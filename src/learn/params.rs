@@ -187,10 +187,11 @@ impl LearnerKind {
     /// The section with its parameters, if it has any.
     #[must_use]
     pub fn section(self) -> Option<&'static str> {
-        use config::{BiasedMfConfig, BiasesConfig, ItemKnnConfig, PopularityConfig};
+        use config::{BayesianMfConfig, BiasedMfConfig, BiasesConfig, ItemKnnConfig, PopularityConfig};
         match self {
             Self::RunningMean | Self::Popularity | Self::Random => None,
             Self::Biases => Some(BiasesConfig::NAME),
+            Self::BayesianMf => Some(BayesianMfConfig::NAME),
             Self::BiasedMf => Some(BiasedMfConfig::NAME),
             Self::DecayedPopularity => Some(PopularityConfig::NAME),
             Self::ItemKnn => Some(ItemKnnConfig::NAME),
@@ -206,6 +207,7 @@ macro_rules! sections {
 }
 
 sections! {
+    BayesianMfConfig = "bayesian_mf",
     BiasesConfig = "biases",
     BiasedMfConfig = "biased_mf",
     PopularityConfig = "popularity",
@@ -237,6 +239,19 @@ mod tests {
         assert_eq!(refused(|p| p.bias_rate = -0.1), "biased_mf.bias_rate is -0.1; 0 to 1 is allowed");
         assert_eq!(refused(|p| p.factor_rate = f64::NAN), "biased_mf.factor_rate is nan; 0 to 1 is allowed");
         assert_eq!(refused(|p| p.factor_l2 = 11.0), "biased_mf.factor_l2 is 11.0; 0 to 10 is allowed");
+    }
+
+    #[test]
+    fn the_bayesian_factorization_has_bounds_too() {
+        let mut config = Config::default();
+        let refused = |config: &Config| {
+            Params::new(config.bayesian_mf.clone(), Common::of(config)).check().unwrap_err().to_string()
+        };
+        config.bayesian_mf.factors = 0;
+        assert_eq!(refused(&config), "bayesian_mf.factors is 0; 1 to 15 is allowed");
+        config.bayesian_mf.factors = 5;
+        config.bayesian_mf.drift_slow = -0.1;
+        assert_eq!(refused(&config), "bayesian_mf.drift_slow is -0.1; 0 to 10 is allowed");
     }
 
     #[test]

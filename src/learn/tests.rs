@@ -11,7 +11,8 @@ use crate::decode::{Event, testing};
 use crate::gather::MicroBatch;
 
 /// Learners that predict ratings.
-const RATING: [LearnerKind; 3] = [LearnerKind::RunningMean, LearnerKind::Biases, LearnerKind::BiasedMf];
+const RATING: [LearnerKind; 4] =
+    [LearnerKind::RunningMean, LearnerKind::Biases, LearnerKind::BiasedMf, LearnerKind::BayesianMf];
 
 /// Learners that only rank.
 const RANKING: [LearnerKind; 4] =
@@ -24,6 +25,8 @@ fn config((rating, ranking): (LearnerKind, LearnerKind)) -> Config {
     // Small enough that what is left out at the bounds is left out here.
     (config.item_knn.history, config.item_knn.neighbours) = (20, 9);
     config.popularity.half_life = 10.0;
+    // Short enough that events leave it.
+    config.bayesian_mf.window = 4;
     config
 }
 

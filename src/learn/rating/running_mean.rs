@@ -22,6 +22,13 @@ impl RunningMean {
         self.sum += f64::from(value);
     }
 
+    /// Values taken in.
+    #[inline]
+    #[must_use]
+    pub fn count(self) -> u64 {
+        self.count
+    }
+
     /// The mean; 0 before the first value.
     #[inline]
     #[must_use]
