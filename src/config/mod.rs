@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::out_of_range;
 pub use layers::{Setting, Source};
-pub use learn::{BiasedMfConfig, BiasesConfig, ItemKnnConfig, LearnConfig, LearnerKind, PopularityConfig};
+pub use learn::{BiasedMfConfig, BiasesConfig, BlendConfig, ItemKnnConfig, LearnConfig, LearnerKind, PopularityConfig};
 pub use load::{LoadOptions, Loaded, process_environment};
 pub use mask::{MASK, is_secret, mask_uri};
 pub use problem::{ConfigError, Problem};
@@ -52,6 +52,8 @@ pub struct Config {
     pub popularity: PopularityConfig,
     /// Parameters of the item-based nearest neighbours.
     pub item_knn: ItemKnnConfig,
+    /// Parameters of the blend.
+    pub blend: BlendConfig,
     /// Where events, dead letters and snapshots are kept.
     pub store: StoreConfig,
     /// HTTP.

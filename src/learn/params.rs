@@ -187,13 +187,14 @@ impl LearnerKind {
     /// The section with its parameters, if it has any.
     #[must_use]
     pub fn section(self) -> Option<&'static str> {
-        use config::{BiasedMfConfig, BiasesConfig, ItemKnnConfig, PopularityConfig};
+        use config::{BiasedMfConfig, BiasesConfig, BlendConfig, ItemKnnConfig, PopularityConfig};
         match self {
             Self::RunningMean | Self::Popularity | Self::Random => None,
             Self::Biases => Some(BiasesConfig::NAME),
             Self::BiasedMf => Some(BiasedMfConfig::NAME),
             Self::DecayedPopularity => Some(PopularityConfig::NAME),
             Self::ItemKnn => Some(ItemKnnConfig::NAME),
+            Self::Blend => Some(BlendConfig::NAME),
         }
     }
 }
@@ -210,6 +211,7 @@ sections! {
     BiasedMfConfig = "biased_mf",
     PopularityConfig = "popularity",
     ItemKnnConfig = "item_knn",
+    BlendConfig = "blend",
 }
 
 #[cfg(test)]

@@ -14,8 +14,13 @@ use crate::gather::MicroBatch;
 const RATING: [LearnerKind; 3] = [LearnerKind::RunningMean, LearnerKind::Biases, LearnerKind::BiasedMf];
 
 /// Learners that only rank.
-const RANKING: [LearnerKind; 4] =
-    [LearnerKind::Popularity, LearnerKind::DecayedPopularity, LearnerKind::ItemKnn, LearnerKind::Random];
+const RANKING: [LearnerKind; 5] = [
+    LearnerKind::Popularity,
+    LearnerKind::DecayedPopularity,
+    LearnerKind::ItemKnn,
+    LearnerKind::Blend,
+    LearnerKind::Random,
+];
 
 fn config((rating, ranking): (LearnerKind, LearnerKind)) -> Config {
     let mut config = Config::default();
@@ -24,6 +29,9 @@ fn config((rating, ranking): (LearnerKind, LearnerKind)) -> Config {
     // Small enough that what is left out at the bounds is left out here.
     (config.item_knn.history, config.item_knn.neighbours) = (20, 9);
     config.popularity.half_life = 10.0;
+    (config.blend.history, config.blend.recent, config.blend.pairs, config.blend.neighbours) = (20, 11, 7, 9);
+    (config.blend.factors, config.blend.negatives, config.blend.candidates, config.blend.warm_up) = (8, 12, 30, 20);
+    config.blend.fade = 2.0;
     config
 }
 
