@@ -62,6 +62,13 @@ pub(crate) fn batches(events: &[Event]) -> Vec<MicroBatch> {
     events.chunks(BATCH).zip(1..).map(batch).collect()
 }
 
+/// The biased matrix factorization for ratings, the blend for rankings.
+pub(crate) fn blend() -> Config {
+    let mut config = Config::default();
+    (config.learn.rating, config.learn.ranking) = (LearnerKind::BiasedMf, LearnerKind::Blend);
+    config
+}
+
 /// The biased matrix factorization alone, for ratings and rankings, with this number of factors.
 pub(crate) fn biased_mf(factors: usize) -> Config {
     let mut config = Config::default();
