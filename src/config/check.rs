@@ -49,7 +49,7 @@ fn time(text: &str) -> Option<SignedDuration> {
     text.parse().ok()
 }
 
-pub(super) const RANGES: [(&str, Range); 51] = [
+pub(super) const RANGES: [(&str, Range); 49] = [
     ("broker.partitions", Range::Whole(1, 10_000)),
     ("broker.replication", Range::Whole(1, 10)),
     ("broker.connect_timeout", Range::Time("0s", "1h")),
@@ -80,13 +80,11 @@ pub(super) const RANGES: [(&str, Range); 51] = [
     ("blend.pairs", Range::Whole(1, 1000)),
     ("blend.pair_positions", Range::Real(0.1, 1e6)),
     ("blend.pair_seconds", Range::Real(0.001, 1e6)),
-    ("blend.fade", Range::Real(1.0, 1e6)),
     ("blend.neighbours", Range::Whole(1, 1_000_000)),
     ("blend.factors", Range::Whole(1, 1024)),
-    ("blend.next_rate", Range::Real(0.0, 1.0)),
-    ("blend.next_decay", Range::Real(0.0, 1.0)),
-    ("blend.liked_rate", Range::Real(0.0, 1.0)),
-    ("blend.liked_decay", Range::Real(0.0, 1.0)),
+    ("blend.sequence_rate", Range::Real(0.0, 1.0)),
+    ("blend.short_decay", Range::Real(0.0, 1.0)),
+    ("blend.long_decay", Range::Real(0.0, 1.0)),
     ("blend.negatives", Range::Whole(1, 100_000)),
     ("blend.blend_rate", Range::Real(0.0, 1.0)),
     ("blend.blend_every", Range::Whole(1, 1_000_000)),

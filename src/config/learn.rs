@@ -113,7 +113,7 @@ pub struct BlendConfig {
     pub short_half_life: f64,
     /// The same in the second group.
     pub middle_half_life: f64,
-    /// The same in the third group.
+    /// The same for what was chosen together, in the second group.
     pub long_half_life: f64,
     /// Newest items of a user that a new one is paired with.
     pub pairs: usize,
@@ -121,20 +121,16 @@ pub struct BlendConfig {
     pub pair_positions: f64,
     /// Seconds between two items at which their closeness is a half.
     pub pair_seconds: f64,
-    /// Events of anybody after which a faded pair counts half.
-    pub fade: f64,
     /// Most pairs of an item that are kept.
     pub neighbours: usize,
     /// Factors of the sequence models.
     pub factors: usize,
-    /// Learning rate of the sequence model of what comes next.
-    pub next_rate: f64,
-    /// What is left of an item's weight in it when the user comes to another one.
-    pub next_decay: f64,
-    /// Learning rate of the sequence model of what is liked next.
-    pub liked_rate: f64,
-    /// What is left of an item's weight in it when the user comes to another one.
-    pub liked_decay: f64,
+    /// Learning rate of the sequence models.
+    pub sequence_rate: f64,
+    /// What is left of an item's weight in the first when the user comes to another one.
+    pub short_decay: f64,
+    /// The same in the second.
+    pub long_decay: f64,
     /// Items drawn for a step of a sequence model.
     pub negatives: usize,
     /// Learning rate of the weights.

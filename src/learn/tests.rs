@@ -31,7 +31,6 @@ fn config((rating, ranking): (LearnerKind, LearnerKind)) -> Config {
     config.popularity.half_life = 10.0;
     (config.blend.history, config.blend.recent, config.blend.pairs, config.blend.neighbours) = (20, 11, 7, 9);
     (config.blend.factors, config.blend.negatives, config.blend.candidates, config.blend.warm_up) = (8, 12, 30, 20);
-    config.blend.fade = 2.0;
     config
 }
 

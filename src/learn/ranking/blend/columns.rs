@@ -1,45 +1,48 @@
 //! What is known of every candidate for one user: a row of numbers, the columns, that the weights add up to a score.
 //!
-//! Three kinds of columns, in this order: sums over the pairs of the user's newest items, by groups that differ in how
-//! fast older items stop counting; what is counted of the item itself; and the sequence models. All but the last are
-//! logarithms, so that a score is a product of powers, and what differs by a factor for all candidates alike changes
-//! nothing.
+//! In this order: sums over the pairs of the user's newest items, in two groups that differ in how fast older items stop
+//! counting; what is counted of the item itself; what similar users chose, and how the user would rate it; what kinds of
+//! items the user turns to; and the sequence models. Sums, counts and shares are taken as logarithms, so that a score is
+//! a product of powers, and what differs by a factor for all candidates alike changes nothing.
 //!
-//! To add a group, add to [`GROUPS`] and [`Settings`](super::Settings); to add a column of the item, to [`OF_ITEM`] and
-//! [`of_item`]; to add a sequence model, to `sequence::settings`.
+//! To add a group, add to [`GROUPS`] and [`Settings`](super::Settings); to add a column, to the row in [`Columns::each`].
 
 use super::Blend;
-use super::counts::{Count, HALF_LIVES, RECENT};
+use super::counts::{Count, HALF_LIFE};
 use super::history::Visit;
 use super::math::{ln, stamp};
-use super::pairs::{FORWARD, Pair, TOGETHER, WEIGHTS};
+use super::pairs::{Pair, TOGETHER, WEIGHTS};
+use super::profile::{self, Taste};
 use super::sequence::SEQUENCES;
+use crate::learn::dot;
 use crate::learn::tables::Storage;
 
-/// Groups of columns that are sums over pairs.
-pub(super) const GROUPS: usize = 3;
-
-/// Columns of a group, each of one weight of the pairs.
-const WIDTH: usize = 4;
-
-/// The first of the weights that each group sums up: with the first and the last group items that were chosen together,
-/// transitions in both directions, and closeness; with the one between, the faded weights in place of the first.
-const FROM: [usize; GROUPS] = [TOGETHER, FORWARD, TOGETHER];
+/// Groups of columns that are sums over pairs, of each weight one.
+pub(super) const GROUPS: usize = 2;
 
 /// Columns that are sums over pairs.
-const OF_PAIRS: usize = GROUPS * WIDTH;
+pub(super) const OF_PAIRS: usize = GROUPS * WEIGHTS;
 
 /// Columns of the item itself: popularity, recent popularity, age, share of positive events, choice at this stage.
-const OF_ITEM: usize = RECENT + 4;
+const OF_ITEM: usize = 5;
+
+/// Columns of the two factorizations: of choices, and of ratings.
+const OF_FACTORS: usize = 2;
+
+/// Where each kind of columns begins.
+const ITEM: usize = OF_PAIRS;
+const FACTORS: usize = ITEM + OF_ITEM;
+const PROFILE: usize = FACTORS + OF_FACTORS;
+const SEQUENCE: usize = PROFILE + profile::COLUMNS;
 
 /// Columns of a candidate; the last ones are empty, so that rows are whole vector registers.
-pub(super) const COLUMNS: usize = (OF_PAIRS + OF_ITEM + SEQUENCES).next_multiple_of(8);
+pub(super) const COLUMNS: usize = (SEQUENCE + SEQUENCES).next_multiple_of(8);
 
 /// What is added to a sum before its logarithm is taken, where the mean over the candidates is 1.
 const SMOOTHING: f32 = 0.3;
 
-/// Weight of an item of the user below which the first group has no more use for it.
-const LEAST_RECENCY: f32 = 1e-3;
+/// The same for the score of the factorization of choices, which is about 1 for what was chosen.
+const LEAST_CHOICE: f32 = 0.05;
 
 /// The columns of one candidate.
 pub(super) type Row = [f32; COLUMNS];
@@ -47,6 +50,7 @@ pub(super) type Row = [f32; COLUMNS];
 /// Makes the columns of many candidates for one user; what it works in is reused.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Columns {
+    user: u32,
     candidates: Vec<u32>,
     /// Where each item is among the candidates, from 1; 0 for one that is none. Shape `(n_items,)`.
     places: Vec<u32>,
@@ -58,7 +62,8 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Sums up what the user's newest items say of the candidates, which are distinct. `history` has the newest first.
-    pub(super) fn ask<S: Storage>(&mut self, model: &Blend<S>, history: &[Visit], candidates: &[u32]) {
+    pub(super) fn ask<S: Storage>(&mut self, model: &Blend<S>, user: u32, history: &[Visit], candidates: &[u32]) {
+        self.user = user;
         for item in self.candidates.drain(..) {
             self.places[item as usize] = 0;
         }
@@ -77,36 +82,28 @@ impl Columns {
     }
 
     fn sum_pairs<S: Storage>(&mut self, model: &Blend<S>, history: &[Visit]) {
-        let now = stamp(model.scalars.events);
-        let mut recency = [1.0; GROUPS];
+        let mut recency = [1.0; OF_PAIRS];
         for visit in history {
             let events = model.counts.of(visit.item).events;
             // Half of the cosine's norm: the other half, of the candidate, is left to the weight of its popularity.
             let norm = 1.0 / events.max(1.0).sqrt();
-            let mut scale = [1.0; WEIGHTS];
-            scale[TOGETHER] = if visit.positive { 1.0 } else { 0.0 };
-            scale[WEIGHTS - 1] = model.pairs.faded(visit.item, now);
-            let factors: [[f32; WIDTH]; GROUPS] = std::array::from_fn(|group| {
-                std::array::from_fn(|column| scale[FROM[group] + column] * recency[group] * norm)
-            });
-            let row = model.pairs.row(visit.item);
-            if recency[0] < LEAST_RECENCY {
-                self.add::<1>(row, &factors);
-            } else {
-                self.add::<0>(row, &factors);
+            let mut factors = recency.map(|recency| recency * norm);
+            if !visit.positive {
+                (0..GROUPS).for_each(|group| factors[group * WEIGHTS + TOGETHER] = 0.0);
             }
+            self.add(model.pairs.row(visit.item), &factors);
             recency.iter_mut().zip(model.settings.recency).for_each(|(recency, kept)| *recency *= kept);
         }
     }
 
-    /// Adds a row of pairs to the sums of all groups from `FIRST` on.
-    fn add<const FIRST: usize>(&mut self, row: &[Pair], factors: &[[f32; WIDTH]; GROUPS]) {
+    /// Adds a row of pairs to the sums.
+    fn add(&mut self, row: &[Pair], factors: &[f32; OF_PAIRS]) {
         for Pair { item, weights } in row {
             let place = self.places.get(*item as usize).copied().unwrap_or(0);
             let sums = &mut self.sums[place as usize];
-            for group in FIRST..GROUPS {
-                for column in 0..WIDTH {
-                    sums[group * WIDTH + column] += factors[group][column] * weights[FROM[group] + column];
+            for group in 0..GROUPS {
+                for (at, weight) in weights.iter().enumerate() {
+                    sums[group * WEIGHTS + at] += factors[group * WEIGHTS + at] * weight;
                 }
             }
         }
@@ -125,18 +122,46 @@ impl Columns {
     /// Hands on the columns of each candidate in order, for users at this stage of their history.
     pub(super) fn each<S: Storage>(&self, model: &Blend<S>, stage: usize, mut take: impl FnMut(u32, &Row)) {
         let moment = Moment::of(model, stage);
+        let asked = Asked::of(model, self.user);
         let scales = self.scales();
         for (item, sums) in self.candidates.iter().zip(&self.sums[1..]) {
             let mut row = [0.0; COLUMNS];
             for ((x, sum), scale) in row.iter_mut().zip(sums).zip(&scales) {
                 *x = ln(sum * scale + SMOOTHING);
             }
-            row[OF_PAIRS..OF_PAIRS + OF_ITEM].copy_from_slice(&of_item(&model.counts.of(*item), &moment));
-            for (at, (sequence, user)) in model.sequences.iter().zip(&self.users).enumerate() {
-                row[OF_PAIRS + OF_ITEM + at] = sequence.score(user, *item);
+            row[ITEM..FACTORS].copy_from_slice(&of_item(&model.counts.of(*item), &moment));
+            row[FACTORS..PROFILE].copy_from_slice(&asked.of_factors(model, *item));
+            if let Some(taste) = &asked.taste {
+                row[PROFILE..SEQUENCE].copy_from_slice(&model.profiles.columns(taste, *item));
+            }
+            for (x, (sequence, user)) in row[SEQUENCE..].iter_mut().zip(model.sequences.iter().zip(&self.users)) {
+                *x = sequence.score(user, *item);
             }
             take(*item, &row);
         }
+    }
+}
+
+/// The user as the factorizations see him, and his taste.
+struct Asked<'m> {
+    choices: Option<&'m [f32]>,
+    ratings: &'m [f32],
+    taste: Option<Taste>,
+}
+
+impl<'m> Asked<'m> {
+    fn of<S: Storage>(model: &'m Blend<S>, user: u32) -> Self {
+        let ratings = model.ratings.user(user).map_or(&[][..], |(factors, _)| factors);
+        let taste = model.profiles.taste(user, &model.scalars.shares);
+        Self { choices: model.factors.user(user), ratings, taste }
+    }
+
+    /// How much the user would choose the item, and how he would rate it, less what is the same for all items.
+    #[inline]
+    fn of_factors<S: Storage>(&self, model: &Blend<S>, item: u32) -> [f32; OF_FACTORS] {
+        let choice = self.choices.map_or(0.0, |user| model.factors.score(user, item));
+        let rating = model.ratings.item(item).map_or(0.0, |(factors, bias)| bias + dot(self.ratings, factors));
+        [ln((if choice > 0.0 { choice } else { 0.0 }) + LEAST_CHOICE), rating]
     }
 }
 
@@ -161,16 +186,13 @@ impl Moment {
 #[inline]
 fn of_item(count: &Count<'_>, moment: &Moment) -> [f32; OF_ITEM] {
     let Moment { now, stage, per_stage } = *moment;
-    let recent = count.recent(now);
     let chosen = count.positives + 1.0;
     // Of the item's positive events, those of users at this stage, against the same share of all items; an item of
     // which little is known is taken for an even one.
     let at_stage = (count.at_stage(stage) + 0.0125 * chosen) / chosen * per_stage;
     [
         ln(chosen),
-        ln(recent[0] + 1e-4 * HALF_LIVES[0]),
-        ln(recent[1] + 1e-4 * HALF_LIVES[1]),
-        ln(recent[2] + 1e-4 * HALF_LIVES[2]),
+        ln(count.recent(now) + 1e-4 * HALF_LIFE),
         ln(count.age(now) + 100.0),
         ln(chosen / (count.events + 2.0)),
         ln(at_stage),

@@ -4,11 +4,8 @@ use super::history::{STAGES, stage};
 use super::math::{left, since, stamp};
 use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
 
-/// Positive events after which a recent count is half, for each of the recent counts.
-pub(super) const HALF_LIVES: [f32; RECENT] = [200.0, 2_000.0, 20_000.0];
-
-/// Recent counts of an item.
-pub(super) const RECENT: usize = 3;
+/// Positive events of anybody after which the recent count is half.
+pub(super) const HALF_LIFE: f32 = 2_000.0;
 
 /// One item's row as floats, in parts.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +21,7 @@ pub(super) struct Count<'a> {
 const FIRST: usize = 2;
 const LAST: usize = FIRST + 2;
 const DECAYED: usize = LAST + 2;
-const BY_STAGE: usize = DECAYED + RECENT;
+const BY_STAGE: usize = DECAYED + 1;
 const WIDTH: usize = BY_STAGE + STAGES;
 
 impl Count<'_> {
@@ -33,10 +30,9 @@ impl Count<'_> {
         since(&self.row[FIRST..], now)
     }
 
-    /// Positive events, older ones counting less, one for each of [`HALF_LIVES`].
-    pub(super) fn recent(&self, now: [f32; 2]) -> [f32; RECENT] {
-        let age = since(&self.row[LAST..], now);
-        std::array::from_fn(|n| self.row[DECAYED + n] * left(age, HALF_LIVES[n]))
+    /// Positive events, older ones counting less.
+    pub(super) fn recent(&self, now: [f32; 2]) -> f32 {
+        self.row[DECAYED] * left(since(&self.row[LAST..], now), HALF_LIFE)
     }
 
     /// Positive events of users at this stage of their history.
@@ -46,7 +42,7 @@ impl Count<'_> {
 }
 
 /// Counts of each item: positive events, all events, the stamps of the first and the last positive one, the recent
-/// counts as of the last one, the positive events of users at each stage; shape `(n_items, 9 + STAGES)`.
+/// count as of the last one, the positive events of users at each stage; shape `(n_items, 7 + STAGES)`.
 #[derive(Clone, Debug)]
 pub(super) struct Counts<S: Storage>(Matrix<S>);
 
@@ -102,9 +98,7 @@ impl Counts<Live> {
         let age = if row[0] == 0.0 { 0.0 } else { since(&row[LAST..], now) };
         row[LAST..DECAYED].copy_from_slice(&now);
         row[0] += 1.0;
-        for (count, half_life) in row[DECAYED..BY_STAGE].iter_mut().zip(HALF_LIVES) {
-            *count = *count * left(age, half_life) + 1.0;
-        }
+        row[DECAYED] = row[DECAYED] * left(age, HALF_LIFE) + 1.0;
         row[BY_STAGE + stage(earlier)] += 1.0;
     }
 
@@ -146,12 +140,12 @@ mod tests {
         counts.add(1, false, 0, 0);
         assert!(!counts.is_known(1) && !counts.is_known(7));
         counts.add(1, true, 3, 0);
-        counts.add(1, true, 0, 200);
+        counts.add(1, true, 0, 2_000);
         let count = counts.of(1);
-        assert_eq!((count.positives, count.events, count.age(stamp(200))), (2.0, 3.0, 200.0));
+        assert_eq!((count.positives, count.events, count.age(stamp(2_000))), (2.0, 3.0, 2_000.0));
         assert_eq!((count.at_stage(0), count.at_stage(stage(3))), (1.0, 1.0));
-        let recent = count.recent(stamp(400));
-        assert!((recent[0] - 0.75).abs() < 1e-3 && recent[1] < recent[2] && recent[2] < 2.0, "{recent:?}");
+        let recent = count.recent(stamp(4_000));
+        assert!((recent - 0.75).abs() < 1e-3, "{recent}");
         assert_eq!(counts.known_in_order(), [1]);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::columns::{Columns, Row};
 use super::history::{Visit, stage};
-use super::math::{ln, stamp};
+use super::math::ln;
 use super::{Blend, draw, sequence, weights};
 use crate::config::BlendConfig;
 use crate::learn::params::ValidParams;
@@ -58,8 +58,9 @@ impl BlendLearner {
 
     /// Gives the item its rows.
     fn grow_to(&mut self, item: u32) {
-        let Blend { counts, sequences, scalars, .. } = &mut self.model;
+        let Blend { counts, factors, sequences, scalars, .. } = &mut self.model;
         counts.grow_to(item);
+        factors.grow_to(item, &mut scalars.grams, &mut scalars.generator);
         for sequence in sequences {
             sequence.grow_to(item, &mut scalars.generator);
         }
@@ -125,7 +126,7 @@ impl BlendLearner {
     fn learn_weights(&mut self, event: &Observation) {
         let correction = self.take_others(self.model.params.candidates);
         self.items.push(event.item);
-        self.columns.ask(&self.model, &self.history, &self.items);
+        self.columns.ask(&self.model, event.user, &self.history, &self.items);
         let stage = stage(self.model.histories.events(event.user));
         let weights = self.model.scalars.weights.at(stage);
         let Self { rows, scores, .. } = self;
@@ -141,22 +142,18 @@ impl BlendLearner {
         self.model.scalars.weights.step(stage, rows, scores, self.model.settings.blend_rate);
     }
 
-    /// One step of each sequence model that learns such events.
+    /// One step of each sequence model.
     fn learn_sequences(&mut self, event: &Observation) {
         for at in 0..self.model.sequences.len() {
-            if self.model.sequences[at].takes(event.positive) {
-                let correction = self.take_others(self.model.params.negatives);
-                self.items.push(event.item);
-                self.model.sequences[at].step(&self.history, &self.items, correction, &mut self.sequence);
-            }
+            let correction = self.take_others(self.model.params.negatives);
+            self.items.push(event.item);
+            self.model.sequences[at].step(&self.history, &self.items, correction, &mut self.sequence);
         }
     }
 
     /// Counts the pairs of the event's item with the user's newest ones, in the rows of both.
     fn learn_pairs(&mut self, event: &Observation) {
-        let Blend { pairs, params, settings, scalars, .. } = &mut self.model;
-        let now = stamp(scalars.events);
-        let fresh = pairs.fresh(event.item, now);
+        let Blend { pairs, params, settings, .. } = &mut self.model;
         let mut place = 1.0;
         for visit in self.history.iter().take(params.pairs) {
             let close = event.ts.zip(visit.ts).map_or(place, |(later, earlier)| {
@@ -164,11 +161,22 @@ impl BlendLearner {
                 1.0 / (1.0 + apart / settings.close_ms)
             });
             let together = if event.positive && visit.positive { 1.0 } else { 0.0 };
-            let earlier = [together, place, 0.0, close, close * pairs.fresh(visit.item, now)];
+            let earlier = [together, place, 0.0, close];
             pairs.add(visit.item, event.item, &earlier, params.neighbours);
-            let later = [together, 0.0, place, close, close * fresh];
+            let later = [together, 0.0, place, close];
             pairs.add(event.item, visit.item, &later, params.neighbours);
             place *= settings.per_place;
+        }
+    }
+
+    /// What the user chooses, how he rates, and what he turns to.
+    fn learn_tastes(&mut self, event: &Observation) {
+        let Blend { histories, factors, ratings, profiles, scalars, .. } = &mut self.model;
+        ratings.learn(event);
+        profiles.add(event.user, event.item, event.positive, &mut scalars.shares);
+        if event.positive {
+            let history = histories.of(event.user).iter().rev().copied();
+            factors.step(event.user, event.item, history, &mut scalars.grams);
         }
     }
 
@@ -205,6 +213,9 @@ impl Learner for BlendLearner {
     /// that the weights do not learn from it: what is recommended is always new to the user.
     fn learn(&mut self, event: &Observation) -> Option<f32> {
         self.grow_to(event.item);
+        if let Some(about) = &event.about {
+            self.model.profiles.tell(event.item, about);
+        }
         let again = self.look_back(event);
         let known = self.model.counts.is_known(event.item);
         if !self.history.is_empty() {
@@ -218,6 +229,7 @@ impl Learner for BlendLearner {
         self.learn_pairs(event);
         self.forget(event);
         self.count(event);
+        self.learn_tastes(event);
         None
     }
 

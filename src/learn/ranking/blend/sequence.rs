@@ -27,7 +27,7 @@ const LENGTH: usize = 30;
 const LEAST_WEIGHT: f32 = 1e-3;
 
 /// Standard deviation of the elements of new vectors.
-const INIT_SCALE: f32 = 0.1;
+const INIT_SCALE: f32 = 0.05;
 
 /// Where the sums of squared gradients start.
 const FIRST_SUM: f32 = 0.1;
@@ -41,20 +41,12 @@ pub(super) struct Settings {
     name: &'static str,
     rate: f32,
     decay: f32,
-    /// Whether only what is chosen is learned to come next, and not every item that is rated.
-    only_positive: bool,
 }
 
-/// The sequence models: one of whatever comes next, one with a longer memory of what is liked next.
+/// The sequence models: one with a shorter and one with a longer memory.
 pub(super) fn settings(params: &BlendConfig) -> [Settings; SEQUENCES] {
-    let settings = |name, rate: f64, decay: f64, only_positive| {
-        let (rate, decay) = (rate as f32, decay as f32);
-        Settings { name, rate, decay, only_positive }
-    };
-    [
-        settings("next", params.next_rate, params.next_decay, false),
-        settings("liked", params.liked_rate, params.liked_decay, true),
-    ]
+    let settings = |name, decay: f64| Settings { name, rate: params.sequence_rate as f32, decay: decay as f32 };
+    [settings("short", params.short_decay), settings("long", params.long_decay)]
 }
 
 /// What a step works in, reused.
@@ -80,11 +72,6 @@ impl<S: Storage> Sequence<S> {
     /// Number of items.
     pub(super) fn len(&self) -> usize {
         self.inputs.len().min(self.outputs.len())
-    }
-
-    /// Whether an event is learned.
-    pub(super) fn takes(&self, positive: bool) -> bool {
-        positive || !self.settings.only_positive
     }
 
     /// The user as a vector of shape `(n_factors,)`; `history` has the newest visit first.
@@ -248,7 +235,7 @@ mod tests {
     const CORRECTION: f32 = 0.7;
 
     fn model(rate: f32) -> (Sequence<Live>, Vec<Visit>) {
-        let settings = Settings { name: "test", rate, decay: 0.8, only_positive: false };
+        let settings = Settings { name: "test", rate, decay: 0.8 };
         let mut model = Sequence::new(settings, 8);
         model.grow_to(5, &mut Pcg64::seed_from_u64(3));
         let visit = |(item, positive)| Visit { item, positive, ts: None };
