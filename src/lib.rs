@@ -1,7 +1,8 @@
 //! Freshet: an online-learning recommender engine.
 //!
 //! The stages are modules whose alphabetical order is the order of the data: [`capture`], [`consume`], [`decode`],
-//! [`gather`], [`learn`], [`publish`], [`serve`], [`store`]. A stage uses only stages before it; [`engine`] joins them.
+//! [`gather`], [`learn`], [`publish`], [`serve`], [`store`]. A stage uses only stages before it; [`engine`] joins them,
+//! [`evaluate`] judges what was learned.
 
 pub mod capture;
 pub mod cli;
@@ -9,6 +10,7 @@ pub mod config;
 pub mod consume;
 pub mod decode;
 pub mod engine;
+pub mod evaluate;
 pub mod gather;
 pub mod learn;
 pub mod publish;

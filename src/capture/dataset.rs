@@ -25,6 +25,8 @@ pub struct Dataset {
     pub name: String,
     /// Where it was read from, for people.
     pub origin: String,
+    /// Whether it is a set known by name, whose reader gives the rows in the order they are to be learned.
+    pub known: bool,
     /// What it tells about items; empty for plain rows.
     pub items: Vec<Item>,
     /// What it tells about users; empty where it tells nothing but their ids.
@@ -45,7 +47,15 @@ impl Dataset {
         rows: Vec<Interaction>,
     ) -> Self {
         let n_rows = Some(rows.len() as u64);
-        Self { name: name.to_owned(), origin, items, users, n_rows, rows: Box::new(rows.into_iter().map(Ok)) }
+        Self {
+            name: name.to_owned(),
+            origin,
+            known: true,
+            items,
+            users,
+            n_rows,
+            rows: Box::new(rows.into_iter().map(Ok)),
+        }
     }
 
     /// The same rows, the first of each item telling the genres and the year that the catalogue has for it.

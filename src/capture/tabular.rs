@@ -63,6 +63,7 @@ fn plain(path: &Path, rows: impl Iterator<Item = Result<Interaction, CaptureErro
     Dataset {
         name: path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         origin: path.display().to_string(),
+        known: false,
         items: Vec::new(),
         users: Vec::new(),
         n_rows: None,

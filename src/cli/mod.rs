@@ -6,6 +6,7 @@
 mod config;
 mod data;
 mod demo;
+mod evaluate;
 pub mod out;
 mod replay;
 mod run;
@@ -35,6 +36,7 @@ Examples:
   freshet run
   freshet run --preset ml-100k
   freshet replay ml-100k --rate 1000/s
+  freshet evaluate ml-100k --protocol rating
   freshet snapshots list
   freshet config show --changed
   freshet --config prod.toml --set broker.kind=kafka config check";
@@ -49,7 +51,8 @@ pub struct Cli {
     /// File of settings; without it `$FRESHET_CONFIG`, else `config.toml` in the current folder if there is one.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Learners and parameters chosen for one kind of data: ml-100k, lastfm, or a TOML file; any other setting goes before.
+    /// Learners and parameters chosen for one kind of data: ml-100k, lastfm, speed, or a TOML file; any other
+    /// setting goes before.
     #[arg(long, value_name = "NAME|FILE", global = true)]
     preset: Option<String>,
     /// Sets one key, before the file and the environment; may be repeated.
@@ -69,6 +72,7 @@ enum Command {
     Run(run::Args),
     Replay(replay::Args),
     Data(data::Args),
+    Evaluate(evaluate::Args),
     Snapshots(snapshots::Args),
     Config(config::Args),
 }
@@ -79,6 +83,7 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Run(args) => run::run(&args, &loaded?.config).await,
         Command::Replay(args) => replay::run(args, &loaded?.config).await,
         Command::Data(args) => data::run(args, &loaded?.config).await,
+        Command::Evaluate(args) => evaluate::run(args, &loaded?.config).await,
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
     }

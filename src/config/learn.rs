@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const SECTIONS: [&str; 6] = ["learn", "biases", "biased_mf", "popularity", "item_knn", "blend"];
 
 /// A learner by name.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum LearnerKind {
     /// Mean of the ratings so far.

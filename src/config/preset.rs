@@ -9,9 +9,10 @@ use super::layers::Layer;
 use super::{Problem, learn};
 
 /// The presets that are compiled in: name, file, content.
-const BUILT_IN: [(&str, &str, &str); 2] = [
+const BUILT_IN: [(&str, &str, &str); 3] = [
     ("ml-100k", "models/ml-100k.toml", include_str!("../../models/ml-100k.toml")),
     ("lastfm", "models/lastfm.toml", include_str!("../../models/lastfm.toml")),
+    ("speed", "models/speed.toml", include_str!("../../models/speed.toml")),
 ];
 
 /// The settings of a preset, named or in a file.
@@ -38,7 +39,7 @@ pub(super) fn layer(preset: &str) -> Layer {
 }
 
 fn unreadable(preset: &str, reason: &str) -> Problem {
-    let names = BUILT_IN.map(|(name, ..)| name).join(" and ");
+    let names = BUILT_IN.map(|(name, ..)| name).join(", ");
     Problem::NoPreset { preset: preset.to_owned(), reason: reason.to_owned(), names }
 }
 
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn a_preset_that_is_not_there_or_sets_what_it_must_not_is_refused() {
         let error = load("ml-1m", &[]).unwrap_err();
-        assert!(error.contains("\"ml-1m\"") && error.contains("ml-100k and lastfm"), "{error}");
+        assert!(error.contains("\"ml-1m\"") && error.contains("ml-100k, lastfm, speed"), "{error}");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("mine.toml");
         std::fs::write(&file, "[learn]\nseed = 7\n[serve]\nport = 1\n[biased_mf]\nfactor = 3\nfactors = 0\n").unwrap();

@@ -14,7 +14,7 @@ fn freshet() -> Freshet {
 #[test]
 fn without_a_command_it_prints_help() {
     let help = freshet().must(&[]);
-    for part in ["Usage:", "demo", "run", "replay", "data", "snapshots", "config", "Examples:"] {
+    for part in ["Usage:", "demo", "run", "replay", "data", "evaluate", "snapshots", "config", "Examples:"] {
         assert!(help.contains(part), "{part} is not in {help}");
     }
 }
@@ -154,7 +154,7 @@ fn write_movielens(dir: &Path) {
     let (mut data, mut items, mut users) = (String::new(), String::new(), String::new());
     for n in 0..2_000_u32 {
         let (user, item) = (n * 7 % 200 + 1, n * 13 % 90 + 1);
-        let _ = writeln!(data, "{user}\t{item}\t{}\t{}", (user + item) % 5 + 1, 881_250_949 + n);
+        let _ = writeln!(data, "{user}\t{item}\t{}\t{}", n % 5 + 1, 881_250_949 + n);
     }
     for item in 1..=90 {
         let _ = writeln!(items, "{item}|Made-up Film {item} (1997)|01-Jan-1997||http://example.org/{item}|0|1");

@@ -10,6 +10,7 @@
 mod cli;
 mod end_to_end;
 mod engine;
+mod evaluate;
 mod program;
 mod servers;
 mod stage_order;

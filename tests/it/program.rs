@@ -324,10 +324,15 @@ fn get(address: &str, path: &str) -> Result<(u16, Value), ureq::Error> {
 
 /// Folder that holds the original files of ML-100k, where they are on this machine.
 pub(crate) fn movielens() -> Option<PathBuf> {
+    known_set("ml-100k")
+}
+
+/// Folder that holds the files of a known set, where they are on this machine.
+pub(crate) fn known_set(name: &str) -> Option<PathBuf> {
     use freshet::capture::{dataset, known::Known};
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let variable = std::env::var_os(dataset::DATA_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
     let places = [top.join("../shared/data"), top.join(dataset::DOWNLOADS)];
     let places: Vec<PathBuf> = variable.into_iter().chain(places).collect();
-    dataset::find(Known::named("ml-100k")?, &places).ok().map(|(_, dir)| dir)
+    dataset::find(Known::named(name)?, &places).ok().map(|(_, dir)| dir)
 }

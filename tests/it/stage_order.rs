@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// The modules at the top of `src`, each allowed to use those before it. The stages are in the order of the data,
 /// which is alphabetical; what stands before them uses no stage, and only the engine and the commands use the store.
-const ORDER: [&str; 10] =
-    ["capture", "consume", "decode", "gather", "learn", "publish", "serve", "store", "engine", "cli"];
+const ORDER: [&str; 11] =
+    ["capture", "consume", "decode", "gather", "learn", "publish", "serve", "store", "engine", "evaluate", "cli"];
 
 /// Modules below all stages, which may use each other.
 const FOUNDATION: [&str; 3] = ["config", "shutdown", "telemetry"];

@@ -37,7 +37,7 @@ pub(crate) fn unique(base: &str) -> String {
 }
 
 /// Says a line past the test harness, which would swallow `eprintln!` of a test that passes.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // Nothing is left to tell the person if standard error is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
