@@ -16,7 +16,9 @@ use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::measurement::WallTime;
-use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BatchSize, BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
 use freshet::config::{BiasedMfConfig, LearnerKind};
 use freshet::gather::MicroBatch;
 use freshet::learn::about::Genres;
@@ -49,11 +51,33 @@ fn bench(criterion: &mut Criterion) {
     }
     bayesian(&mut group, &dense, &batches);
     group.finish();
+    bench_blend(criterion, &dense, &batches);
+}
+
+/// The blend alone, on all ratings and on the positive ones, and as the engine runs it: in batches, each published.
+fn bench_blend(criterion: &mut Criterion, dense: &[Observation], batches: &[MicroBatch]) {
+    let config = events::learners(LearnerKind::BiasedMf, LearnerKind::Blend);
+    let positive: Vec<Observation> = dense.iter().copied().filter(|event| event.positive).collect();
+    let mut group = criterion.benchmark_group("learn blend");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    let new = || build(LearnerKind::Blend, &config).unwrap();
+    for (name, events) in [("all ratings", dense), ("positive ratings", &positive)] {
+        group.throughput(Throughput::Elements(events.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(new, |learner| learn_one(learner, events), BatchSize::LargeInput);
+        });
+    }
+    group.throughput(Throughput::Elements(dense.len() as u64));
+    group.bench_function("batches", |bencher| {
+        let new = || (Recommender::new(&config).unwrap(), Publisher::new(Published::default(), View::default()));
+        bencher.iter_batched(new, |parts| learn_batches(parts, batches), BatchSize::LargeInput);
+    });
+    group.finish();
 }
 
 /// The learner for quality, whose events cost the same work whatever its number of users and items.
 fn bayesian(group: &mut BenchmarkGroup<'_, WallTime>, dense: &[Observation], batches: &[MicroBatch]) {
-    let config = events::bayesian_mf();
+    let config = events::learners(LearnerKind::BayesianMf, LearnerKind::BayesianMf);
     group.bench_function("learn_one/bayesian-mf", |bencher| {
         let new = || build(LearnerKind::BayesianMf, &config).unwrap();
         bencher.iter_batched(new, |learner| learn_one(learner, dense), BatchSize::LargeInput);

@@ -62,17 +62,16 @@ pub(crate) fn batches(events: &[Event]) -> Vec<MicroBatch> {
     events.chunks(BATCH).zip(1..).map(batch).collect()
 }
 
-/// The Bayesian matrix factorization alone, as it is by default, for ratings and rankings.
-pub(crate) fn bayesian_mf() -> Config {
+/// The defaults with these two learners.
+pub(crate) fn learners(rating: LearnerKind, ranking: LearnerKind) -> Config {
     let mut config = Config::default();
-    (config.learn.rating, config.learn.ranking) = (LearnerKind::BayesianMf, LearnerKind::BayesianMf);
+    (config.learn.rating, config.learn.ranking) = (rating, ranking);
     config
 }
 
 /// The biased matrix factorization alone, for ratings and rankings, with this number of factors.
 pub(crate) fn biased_mf(factors: usize) -> Config {
-    let mut config = Config::default();
-    (config.learn.rating, config.learn.ranking) = (LearnerKind::BiasedMf, LearnerKind::BiasedMf);
+    let mut config = learners(LearnerKind::BiasedMf, LearnerKind::BiasedMf);
     config.biased_mf.factors = factors;
     config
 }

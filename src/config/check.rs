@@ -49,7 +49,7 @@ fn time(text: &str) -> Option<SignedDuration> {
     text.parse().ok()
 }
 
-pub(super) const RANGES: [(&str, Range); 45] = [
+pub(super) const RANGES: [(&str, Range); 63] = [
     ("broker.partitions", Range::Whole(1, 10_000)),
     ("broker.replication", Range::Whole(1, 10)),
     ("broker.connect_timeout", Range::Time("0s", "1h")),
@@ -86,6 +86,24 @@ pub(super) const RANGES: [(&str, Range); 45] = [
     ("item_knn.half_life", Range::Real(0.0, 1e6)),
     ("item_knn.history", Range::Whole(1, 100_000)),
     ("item_knn.neighbours", Range::Whole(1, 1_000_000)),
+    ("blend.history", Range::Whole(1, 100_000)),
+    ("blend.recent", Range::Whole(1, 1000)),
+    ("blend.short_half_life", Range::Real(0.1, 1e6)),
+    ("blend.middle_half_life", Range::Real(0.1, 1e6)),
+    ("blend.long_half_life", Range::Real(0.1, 1e6)),
+    ("blend.pairs", Range::Whole(1, 1000)),
+    ("blend.pair_positions", Range::Real(0.1, 1e6)),
+    ("blend.pair_seconds", Range::Real(0.001, 1e6)),
+    ("blend.neighbours", Range::Whole(1, 1_000_000)),
+    ("blend.factors", Range::Whole(1, 1024)),
+    ("blend.sequence_rate", Range::Real(0.0, 1.0)),
+    ("blend.short_decay", Range::Real(0.0, 1.0)),
+    ("blend.long_decay", Range::Real(0.0, 1.0)),
+    ("blend.negatives", Range::Whole(1, 100_000)),
+    ("blend.blend_rate", Range::Real(0.0, 1.0)),
+    ("blend.blend_every", Range::Whole(1, 1_000_000)),
+    ("blend.warm_up", Range::Whole(0, i64::MAX)),
+    ("blend.candidates", Range::Whole(1, 1_000_000)),
     ("store.connect_timeout", Range::Time("0s", "1h")),
     ("store.snapshot_every", Range::Whole(0, i64::MAX)),
     ("store.write_batch", Range::Whole(1, 100_000)),

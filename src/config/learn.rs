@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 /// Sections that a preset may set.
-pub(super) const SECTIONS: [&str; 6] = ["learn", "bayesian_mf", "biases", "biased_mf", "popularity", "item_knn"];
+pub(super) const SECTIONS: [&str; 7] =
+    ["learn", "bayesian_mf", "biases", "biased_mf", "popularity", "item_knn", "blend"];
 
 /// A learner by name.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
@@ -26,6 +27,8 @@ pub enum LearnerKind {
     DecayedPopularity,
     /// Cosine similarity to the user's items.
     ItemKnn,
+    /// Pairs, popularity and sequences, with weights learned online.
+    Blend,
     /// Any order.
     Random,
 }
@@ -137,4 +140,46 @@ pub struct ItemKnnConfig {
     pub history: usize,
     /// Most neighbours of an item that are kept.
     pub neighbours: usize,
+}
+
+/// `[blend]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlendConfig {
+    /// Most items of a user that are remembered as seen.
+    pub history: usize,
+    /// Newest items of a user that scores depend on.
+    pub recent: usize,
+    /// The user's own later items after which one counts half, in the first group of columns.
+    pub short_half_life: f64,
+    /// The same in the second group.
+    pub middle_half_life: f64,
+    /// The same for what was chosen together, in the second group.
+    pub long_half_life: f64,
+    /// Newest items of a user that a new one is paired with.
+    pub pairs: usize,
+    /// Items between two after which their transition counts half.
+    pub pair_positions: f64,
+    /// Seconds between two items at which their closeness is a half.
+    pub pair_seconds: f64,
+    /// Most pairs of an item that are kept.
+    pub neighbours: usize,
+    /// Factors of the sequence models.
+    pub factors: usize,
+    /// Learning rate of the sequence models.
+    pub sequence_rate: f64,
+    /// What is left of an item's weight in the first when the user comes to another one.
+    pub short_decay: f64,
+    /// The same in the second.
+    pub long_decay: f64,
+    /// Items drawn for a step of a sequence model.
+    pub negatives: usize,
+    /// Learning rate of the weights.
+    pub blend_rate: f64,
+    /// Positive events for each one that the weights learn from.
+    pub blend_every: u64,
+    /// Positive events at first that the weights learn from, every one.
+    pub warm_up: u64,
+    /// Most items that a choice is learned among.
+    pub candidates: usize,
 }

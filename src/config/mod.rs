@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 pub use check::out_of_range;
 pub use layers::{Setting, Source};
 pub use learn::{
-    BayesianMfConfig, BiasedMfConfig, BiasesConfig, ItemKnnConfig, LearnConfig, LearnerKind, PopularityConfig,
+    BayesianMfConfig, BiasedMfConfig, BiasesConfig, BlendConfig, ItemKnnConfig, LearnConfig, LearnerKind,
+    PopularityConfig,
 };
 pub use load::{LoadOptions, Loaded, process_environment};
 pub use mask::{MASK, is_secret, mask_uri};
@@ -56,6 +57,8 @@ pub struct Config {
     pub popularity: PopularityConfig,
     /// Parameters of the item-based nearest neighbours.
     pub item_knn: ItemKnnConfig,
+    /// Parameters of the blend.
+    pub blend: BlendConfig,
     /// Where events, dead letters and snapshots are kept.
     pub store: StoreConfig,
     /// HTTP.

@@ -194,6 +194,7 @@ pub fn build(kind: LearnerKind, config: &Config) -> Result<Box<dyn Learner>, Par
         LearnerKind::Popularity => Box::new(ranking::Popularity::running()),
         LearnerKind::DecayedPopularity => Box::new(ranking::Popularity::decayed(checked(&config.popularity, common)?)),
         LearnerKind::ItemKnn => Box::new(ranking::ItemKnn::new(checked(&config.item_knn, common)?)),
+        LearnerKind::Blend => Box::new(ranking::BlendLearner::new(checked(&config.blend, common)?)),
         LearnerKind::Random => Box::new(ranking::Random::new(common.seed)),
     })
 }
@@ -226,6 +227,9 @@ pub fn restore(
         }
         LearnerKind::ItemKnn => {
             Arc::new(ranking::ItemKnn::read(checked(&config.item_knn, common).map_err(text)?, tables)?)
+        }
+        LearnerKind::Blend => {
+            Arc::new(ranking::Blend::read(checked(&config.blend, common).map_err(text)?, scalars, tables)?)
         }
         LearnerKind::Random => Arc::new(ranking::Random::new(common.seed)),
     })

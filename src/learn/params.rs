@@ -187,7 +187,7 @@ impl LearnerKind {
     /// The section with its parameters, if it has any.
     #[must_use]
     pub fn section(self) -> Option<&'static str> {
-        use config::{BayesianMfConfig, BiasedMfConfig, BiasesConfig, ItemKnnConfig, PopularityConfig};
+        use config::{BayesianMfConfig, BiasedMfConfig, BiasesConfig, BlendConfig, ItemKnnConfig, PopularityConfig};
         match self {
             Self::RunningMean | Self::Popularity | Self::Random => None,
             Self::Biases => Some(BiasesConfig::NAME),
@@ -195,6 +195,7 @@ impl LearnerKind {
             Self::BiasedMf => Some(BiasedMfConfig::NAME),
             Self::DecayedPopularity => Some(PopularityConfig::NAME),
             Self::ItemKnn => Some(ItemKnnConfig::NAME),
+            Self::Blend => Some(BlendConfig::NAME),
         }
     }
 }
@@ -212,6 +213,7 @@ sections! {
     BiasedMfConfig = "biased_mf",
     PopularityConfig = "popularity",
     ItemKnnConfig = "item_knn",
+    BlendConfig = "blend",
 }
 
 #[cfg(test)]

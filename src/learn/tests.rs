@@ -15,8 +15,13 @@ const RATING: [LearnerKind; 4] =
     [LearnerKind::RunningMean, LearnerKind::Biases, LearnerKind::BiasedMf, LearnerKind::BayesianMf];
 
 /// Learners that only rank.
-const RANKING: [LearnerKind; 4] =
-    [LearnerKind::Popularity, LearnerKind::DecayedPopularity, LearnerKind::ItemKnn, LearnerKind::Random];
+const RANKING: [LearnerKind; 5] = [
+    LearnerKind::Popularity,
+    LearnerKind::DecayedPopularity,
+    LearnerKind::ItemKnn,
+    LearnerKind::Blend,
+    LearnerKind::Random,
+];
 
 fn config((rating, ranking): (LearnerKind, LearnerKind)) -> Config {
     let mut config = Config::default();
@@ -27,6 +32,8 @@ fn config((rating, ranking): (LearnerKind, LearnerKind)) -> Config {
     config.popularity.half_life = 10.0;
     // Short enough that events leave it.
     config.bayesian_mf.window = 4;
+    (config.blend.history, config.blend.recent, config.blend.pairs, config.blend.neighbours) = (20, 11, 7, 9);
+    (config.blend.factors, config.blend.negatives, config.blend.candidates, config.blend.warm_up) = (8, 12, 30, 20);
     config
 }
 

@@ -89,6 +89,13 @@ impl BiasedMf<Live> {
         Self { rates: Rates::of(&params), params, scalars, users: Matrix::new(width), items: Matrix::new(width) }
     }
 
+    /// Hands readers everything learned so far. Costs what changed since the last call.
+    pub fn freeze(&mut self) -> BiasedMf<Frozen> {
+        let Self { params, rates, scalars, users, items } = self;
+        let (users, items) = (users.publish(), items.publish());
+        BiasedMf { params: params.clone(), rates: *rates, scalars: scalars.clone(), users, items }
+    }
+
     /// One step on one event; returns the prediction before it, less the mean. Rows not there yet are added, their
     /// factors drawn from N(0, `init_scale`²).
     #[inline]
@@ -117,6 +124,14 @@ impl BiasedMf<Live> {
 }
 
 impl BiasedMf<Frozen> {
+    /// A model that goes on learning from here.
+    #[must_use]
+    pub fn melt(&self) -> BiasedMf<Live> {
+        let Self { params, rates, scalars, users, items } = self;
+        let (users, items) = (users.thaw(), items.thaw());
+        BiasedMf { params: params.clone(), rates: *rates, scalars: scalars.clone(), users, items }
+    }
+
     /// The model of these scalars and tables.
     ///
     /// # Errors
@@ -162,17 +177,13 @@ impl Learner for BiasedMf<Live> {
     }
 
     fn publish(&mut self) -> Arc<dyn Model> {
-        let Self { params, rates, scalars, users, items } = self;
-        let (users, items) = (users.publish(), items.publish());
-        Arc::new(BiasedMf { params: params.clone(), rates: *rates, scalars: scalars.clone(), users, items })
+        Arc::new(self.freeze())
     }
 }
 
 impl Model for BiasedMf<Frozen> {
     fn thaw(&self) -> Box<dyn Learner> {
-        let Self { params, rates, scalars, users, items } = self;
-        let (users, items) = (users.thaw(), items.thaw());
-        Box::new(BiasedMf { params: params.clone(), rates: *rates, scalars: scalars.clone(), users, items })
+        Box::new(self.melt())
     }
 
     fn scalars(&self) -> Vec<u8> {
