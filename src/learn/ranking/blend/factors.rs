@@ -1,15 +1,15 @@
 //! Implicit matrix factorization: what similar users chose, by alternating least squares that never stop.
 //!
 //! Every item has a vector y, every user a vector x; all pairs are fitted, those that were chosen to 1 with the
-//! confidence `1 + alpha` and all others to 0 with the confidence 1 (Hu, Koren, Volinsky, "Collaborative filtering for
+//! confidence `1 + alpha c` and all others to 0 with the confidence 1 (Hu, Koren, Volinsky, "Collaborative filtering for
 //! implicit feedback datasets", ICDM 2008). That all others count is in the Gram matrices `G_i = sum of y yᵀ` and
 //! `G_u = sum of x xᵀ`, which are kept up to date, so that a solve costs the same however many there are. After each
 //! choice the user is solved from the newest ones, older ones weighing less by g, then the item from the users who chose
-//! it, as they were then, older ones weighing less too:
+//! it, as they were then, older ones weighing less too. c is how often the user did it, as a logarithm, where 1 is usual:
 //!
 //! ```text
-//! x = (G_i + alpha sum of g y yᵀ + reg I)⁻¹ (1 + alpha) sum of g y
-//! y = (G_u + alpha A + reg I)⁻¹ (1 + alpha) b        A = kept A + x xᵀ,  b = kept b + x
+//! x = (G_i + alpha sum of c g y yᵀ + reg I)⁻¹ sum of (1 + alpha c) g y
+//! y = (G_u + alpha A + reg I)⁻¹ b        A = kept A + c x xᵀ,  b = kept b + (1 + alpha c) x
 //! ```
 
 use rand_pcg::Pcg64;
@@ -159,14 +159,15 @@ impl Factors<Live> {
         self.sums.grow_to(item, |_, _| ());
     }
 
-    /// Solves the user anew, then the item that was just chosen. `history` has the newest visit, that of the item, first.
-    pub(super) fn step(&mut self, user: u32, item: u32, history: impl Iterator<Item = Visit>, grams: &mut Grams) {
-        let Some(x) = self.solve_user(history, grams) else { return };
+    /// Solves the user anew, then the item that was just chosen. `history` has what came before it, the newest first.
+    pub(super) fn step(&mut self, user: u32, chosen: Visit, history: impl Iterator<Item = Visit>, grams: &mut Grams) {
+        let item = chosen.item;
+        let Some(x) = self.solve_user(std::iter::once(chosen).chain(history), grams) else { return };
         self.users.grow_to(user, |_, _| ());
         let row = self.users.row_mut(user);
         replace(&mut grams.users, row, &x);
         row.copy_from_slice(&x);
-        let Some(y) = self.solve_item(item, &x, grams) else { return };
+        let Some(y) = self.solve_item(chosen, &x, grams) else { return };
         let row = self.items.row_mut(item);
         replace(&mut grams.items, row, &y);
         row.copy_from_slice(&y);
@@ -178,8 +179,9 @@ impl Factors<Live> {
         for visit in history.take(NEWEST) {
             if visit.positive {
                 let y = self.items.row(visit.item);
-                add_outer(&mut a, y, ALPHA * weight);
-                b.iter_mut().zip(y).for_each(|(sum, y)| *sum += (1.0 + ALPHA) * weight * y);
+                add_outer(&mut a, y, ALPHA * visit.confidence * weight);
+                let pull = (1.0 + ALPHA * visit.confidence) * weight;
+                b.iter_mut().zip(y).for_each(|(sum, y)| *sum += pull * y);
             }
             weight *= kept;
             if weight < LEAST_WEIGHT {
@@ -191,21 +193,22 @@ impl Factors<Live> {
     }
 
     /// Takes the user into the item's sums, and solves the item.
-    fn solve_item(&mut self, item: u32, x: &Vector, grams: &Grams) -> Option<Vector> {
+    fn solve_item(&mut self, Visit { item, confidence, .. }: Visit, x: &Vector, grams: &Grams) -> Option<Vector> {
         let (triangle, b) = self.sums.row_mut(item).split_at_mut(TRIANGLE);
         let mut a = square(&grams.users);
         let mut values = triangle.iter_mut();
         for r in 0..K {
             for c in r..K {
                 let value = values.next().expect("a triangle has a value for each pair");
-                *value = *value * ITEM_KEPT + x[r] * x[c];
+                *value = *value * ITEM_KEPT + confidence * x[r] * x[c];
                 a[r][c] += ALPHA * *value;
                 a[c][r] = a[r][c];
             }
             a[r][r] += REGULARIZATION;
         }
-        b.iter_mut().zip(x).for_each(|(sum, x)| *sum = *sum * ITEM_KEPT + x);
-        solve(&mut a, std::array::from_fn(|k| (1.0 + ALPHA) * b[k]))
+        let pull = 1.0 + ALPHA * confidence;
+        b.iter_mut().zip(x).for_each(|(sum, x)| *sum = *sum * ITEM_KEPT + pull * x);
+        solve(&mut a, std::array::from_fn(|k| b[k]))
     }
 
     pub(super) fn publish(&mut self) -> Factors<Frozen> {
@@ -263,9 +266,9 @@ mod tests {
             let user = round % 40;
             // Even users choose of the items 0 to 4, odd ones of 5 to 9.
             let item = user % 2 * 5 + round / 40 % 5;
-            let visit = |item| Visit { item, positive: true, ts: None };
+            let visit = |item| Visit { item, positive: true, ts: None, confidence: 1.0 };
             let earlier = (0..round / 40).rev().map(|n| visit(user % 2 * 5 + n % 5));
-            factors.step(user, item, std::iter::once(visit(item)).chain(earlier), &mut grams);
+            factors.step(user, visit(item), earlier, &mut grams);
         }
         let user = factors.user(0).unwrap();
         let score = |item| factors.score(user, item);

@@ -24,21 +24,24 @@ pub(super) struct Visit {
     pub(super) positive: bool,
     /// When, in milliseconds since the epoch.
     pub(super) ts: Option<i64>,
+    /// Confidence that the choice tells a taste, 1 for one of the usual count.
+    pub(super) confidence: f32,
 }
 
 impl Entry for Visit {
     const KIND: u8 = 21;
-    const WORDS: usize = 4;
+    const WORDS: usize = 5;
 
     fn write(&self, words: &mut Vec<u32>) {
         let ts = self.ts.unwrap_or(0);
         words.extend([self.item, u32::from(self.positive) | u32::from(self.ts.is_some()) << 1]);
-        words.extend([ts as u32, (ts >> 32) as u32]);
+        words.extend([ts as u32, (ts >> 32) as u32, self.confidence.to_bits()]);
     }
 
     fn read(words: &[u32]) -> Self {
         let ts = i64::from(words[2]) | i64::from(words[3]) << 32;
-        Self { item: words[0], positive: words[1] & 1 != 0, ts: (words[1] & 2 != 0).then_some(ts) }
+        let confidence = f32::from_bits(words[4]);
+        Self { item: words[0], positive: words[1] & 1 != 0, ts: (words[1] & 2 != 0).then_some(ts), confidence }
     }
 }
 
@@ -63,9 +66,10 @@ impl<S: Storage> Histories<S> {
 }
 
 impl Histories<Frozen> {
-    /// Whether no history names another item than one of so many.
+    /// Whether no history names another item than one of so many, or holds what is not finite.
     pub(super) fn is_of(&self, items: usize) -> bool {
-        (0..self.visits.len() as u32).all(|user| self.of(user).iter().all(|visit| (visit.item as usize) < items))
+        (0..self.visits.len() as u32)
+            .all(|user| self.of(user).iter().all(|visit| (visit.item as usize) < items && visit.confidence.is_finite()))
     }
 }
 
@@ -116,7 +120,7 @@ mod tests {
     fn the_newest_items_are_kept_and_one_that_comes_again_moves() {
         let mut histories = Histories::new();
         for item in [1, 2, 3, 1, 4] {
-            histories.push(5, Visit { item, positive: true, ts: None }, 3);
+            histories.push(5, Visit { item, positive: true, ts: None, confidence: 1.0 }, 3);
         }
         let items: Vec<u32> = histories.of(5).iter().map(|visit| visit.item).collect();
         assert_eq!((items, histories.events(5)), (vec![3, 1, 4], 5));
@@ -126,7 +130,7 @@ mod tests {
     #[test]
     fn a_visit_is_read_back_as_it_was() {
         for ts in [None, Some(0), Some(-1), Some(i64::MIN), Some(i64::MAX)] {
-            let visit = Visit { item: 7, positive: ts.is_some(), ts };
+            let visit = Visit { item: 7, positive: ts.is_some(), ts, confidence: 0.5 };
             let mut words = Vec::new();
             visit.write(&mut words);
             assert_eq!((Visit::read(&words), words.len()), (visit, Visit::WORDS));

@@ -175,8 +175,10 @@ impl BlendLearner {
         ratings.learn(event);
         profiles.add(event.user, event.item, event.positive, &mut scalars.shares);
         if event.positive {
-            let history = histories.of(event.user).iter().rev().copied();
-            factors.step(event.user, event.item, history, &mut scalars.grams);
+            let mut history = histories.of(event.user).iter().rev().copied();
+            if let Some(chosen) = history.next() {
+                factors.step(event.user, chosen, history, &mut scalars.grams);
+            }
         }
     }
 
@@ -189,7 +191,8 @@ impl BlendLearner {
             self.known.push(item);
         }
         counts.add(item, positive, earlier, scalars.positives);
-        histories.push(user, Visit { item, positive, ts }, params.history);
+        let visit = Visit { item, positive, ts, confidence: scalars.confidence(event) };
+        histories.push(user, visit, params.history);
         if positive {
             scalars.by_stage[stage(earlier)] += 1;
             scalars.positives += 1;

@@ -40,7 +40,7 @@ use crate::config::{BiasedMfConfig, BlendConfig};
 use crate::learn::params::{Common, ValidParams};
 use crate::learn::rating::BiasedMf;
 use crate::learn::tables::{Frozen, Live, Storage, Table, Tables};
-use crate::learn::{Learner, Model, Scorer, checked, from_scalars, to_scalars};
+use crate::learn::{Learner, Model, Observation, Scorer, checked, from_scalars, to_scalars};
 
 /// Score of an item that nobody has chosen, or that the user has seen: below that of every other.
 const NO_CANDIDATE: f32 = f32::MIN;
@@ -52,6 +52,8 @@ struct Scalars {
     events: u64,
     /// Positive events so far.
     positives: u64,
+    /// Logarithms of the counts of positive events, summed up.
+    counts: f64,
     /// Positive events of users at each stage of their history; they start at 1.
     by_stage: [u64; STAGES],
     weights: Weights,
@@ -67,12 +69,26 @@ impl Scalars {
         Self {
             events: 0,
             positives: 0,
+            counts: 0.0,
             by_stage: [1; STAGES],
             weights: Weights::new(),
             grams: Grams::default(),
             shares: Shares::default(),
             generator,
         }
+    }
+}
+
+impl Scalars {
+    /// Takes in how often the user did it; how much surer that makes than what is usual so far, by the logarithm.
+    fn confidence(&mut self, event: &Observation) -> f32 {
+        let count = f64::from(math::ln(1.0 + event.count.min(1e9)));
+        if event.positive {
+            self.counts += count;
+        }
+        let positives = self.positives + u64::from(event.positive);
+        let usual = self.counts / positives.max(1) as f64;
+        if usual > 0.0 { (count / usual).clamp(0.1, 10.0) as f32 } else { 1.0 }
     }
 }
 

@@ -238,7 +238,7 @@ mod tests {
         let settings = Settings { name: "test", rate, decay: 0.8 };
         let mut model = Sequence::new(settings, 8);
         model.grow_to(5, &mut Pcg64::seed_from_u64(3));
-        let visit = |(item, positive)| Visit { item, positive, ts: None };
+        let visit = |(item, positive)| Visit { item, positive, ts: None, confidence: 1.0 };
         (model, [(0, true), (5, false), (2, true)].map(visit).to_vec())
     }
 
