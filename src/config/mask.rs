@@ -30,9 +30,9 @@ pub fn mask_uri(uri: &str) -> String {
     let (scheme, rest) = uri.split_at(start);
     // The last '@', because a password that was not percent-encoded may hold '@', '/' and '?' itself.
     let (user_info, address) = rest.rfind('@').map_or(("", rest), |at| rest.split_at(at));
-    // It may also stand in an option at the end, whose secret then goes on behind it.
-    let last_option = split_options(user_info).1.rsplit('&').next().and_then(|option| option.split_once('='));
-    let inside_secret = last_option.is_some_and(|(name, _)| is_secret(name));
+    // It may also stand in an option, whose secret then goes on behind it.
+    let mut options = split_options(user_info).1.split(['&', '?']).filter_map(|option| option.split_once('='));
+    let inside_secret = options.any(|(name, _)| is_secret(name));
     let (hidden, address) = match address.find('&') {
         Some(end) if inside_secret => (MASK, &address[end..]),
         None if inside_secret => (MASK, ""),
@@ -91,6 +91,8 @@ mod tests {
                 "mongodb://h/?tls=true&tlsCertificateKeyFilePassword=***&w=1",
             ),
             ("mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:pw", "mongodb://h/?authMechanismProperties=***"),
+            // Passwords that hold what parts an address.
+            ("mongodb://a:@?#=@host/db?tlsCertificateKeyFilePassword=@?#=", "mongodb://a:***@***"),
             ("", ""),
         ] {
             assert_eq!(mask_uri(uri), shown);
