@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use freshet::config::{Config, LearnerKind};
 use freshet::learn::{Observation, build};
-use plotly::common::{AxisSide, Mode, Title};
+use plotly::common::{AxisSide, Marker, Mode, Title};
 use plotly::layout::{Axis, AxisType, GridPattern, Layout, LayoutGrid};
 use plotly::{Plot, Scatter};
 use rand::{RngExt, SeedableRng};
@@ -24,6 +24,9 @@ use rand_pcg::Pcg64;
 /// Learners that are measured: those that the presets name, the baseline with most state, and the one for speed.
 const KINDS: [LearnerKind; 4] =
     [LearnerKind::BiasedMf, LearnerKind::BayesianMf, LearnerKind::ItemKnn, LearnerKind::Blend];
+
+/// A colour for each, told apart by everybody (Okabe and Ito).
+const COLOURS: [&str; 4] = ["#cc79a7", "#0072b2", "#e69f00", "#009e73"];
 
 /// Events whose time is taken.
 const TIMED: usize = 4_000;
@@ -61,14 +64,14 @@ fn main() {
         let mut costs = vec![Vec::new(); KINDS.len()];
         for value in values {
             let micros: Vec<f64> = KINDS.iter().map(|kind| median(*kind, size(*value))).collect();
-            let row: Vec<String> = micros.iter().map(|cost| format!("{cost:>11.1} µs")).collect();
+            let row: Vec<String> = micros.iter().map(|cost| format!("{cost:>11.2} µs")).collect();
             println!("{value:>8}  {}", row.concat());
             costs.iter_mut().zip(&micros).for_each(|(all, cost)| all.push(*cost));
         }
-        for (kind, cost) in KINDS.iter().zip(costs) {
+        for ((kind, cost), colour) in KINDS.iter().zip(costs).zip(COLOURS) {
             let axis = if place == 1 { String::new() } else { place.to_string() };
-            let trace =
-                Scatter::new(values.to_vec(), cost).mode(Mode::LinesMarkers).name(format!("{} by {what}", kind.name()));
+            let trace = Scatter::new(values.to_vec(), cost).mode(Mode::LinesMarkers).name(kind.name());
+            let trace = trace.marker(Marker::new().color(colour)).show_legend(place == 1);
             plot.add_trace(trace.x_axis(format!("x{axis}")).y_axis(format!("y{axis}")));
         }
     }
@@ -82,6 +85,7 @@ fn layout() -> Layout {
     let y = || Axis::new().type_(AxisType::Log).title(Title::with_text("µs an event")).side(AxisSide::Left);
     Layout::new()
         .title(Title::with_text("Cost of learning one event"))
+        .height(760)
         .grid(LayoutGrid::new().rows(2).columns(2).pattern(GridPattern::Independent))
         .x_axis(x(SWEEPS[0].0))
         .y_axis(y())

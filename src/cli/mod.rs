@@ -51,8 +51,8 @@ pub struct Cli {
     /// File of settings; without it `$FRESHET_CONFIG`, else `config.toml` in the current folder if there is one.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Learners and parameters chosen for one kind of data: ml-100k, lastfm, speed, or a TOML file; any other
-    /// setting goes before.
+    /// Learners and parameters chosen for one kind of data: ml-100k, lastfm, speed, or a TOML file; it goes before
+    /// the file.
     #[arg(long, value_name = "NAME|FILE", global = true)]
     preset: Option<String>,
     /// Sets one key, before the file and the environment; may be repeated.

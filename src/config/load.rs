@@ -1,6 +1,7 @@
 //! Merges the layers of settings into one checked [`Config`].
 //!
-//! The lowest first: the compiled-in defaults, a preset, a file, the environment, flags.
+//! The lowest first: the compiled-in defaults, a file, a preset, the environment, flags. A preset is asked for by name, and the
+//! file may have been found where the program was started, with every key in it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -57,7 +58,7 @@ impl Config {
         let mut problems = Vec::new();
         let file = read_file(options).unwrap_or_else(|problem| Layer { problems: vec![problem], ..Layer::default() });
         let preset = options.preset.as_deref().map(preset::layer).unwrap_or_default();
-        for layer in [preset, file, Layer::environment(&options.env), Layer::flags(&options.sets)] {
+        for layer in [file, preset, Layer::environment(&options.env), Layer::flags(&options.sets)] {
             layer.settings.into_iter().for_each(|setting| replace(&mut settings, setting));
             problems.extend(layer.problems);
         }

@@ -75,5 +75,11 @@ mod tests {
         }
         std::fs::write(&file, "[learn]\nseed = 7\n").unwrap();
         assert_eq!(load(file.to_str().unwrap(), &[]).unwrap().learn.seed, 7);
+
+        // The file in the folder has every key, as the one of the repository does.
+        std::fs::write(dir.path().join("config.toml"), crate::config::DEFAULT_TOML).unwrap();
+        let preset = Some("lastfm".to_owned());
+        let options = LoadOptions { preset, folder: dir.path().to_owned(), ..LoadOptions::default() };
+        assert_eq!(Config::load(&options).unwrap().config.blend.candidates, 4_000, "a preset goes before the file");
     }
 }

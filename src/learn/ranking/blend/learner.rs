@@ -171,8 +171,11 @@ impl BlendLearner {
 
     /// What the user chooses, how he rates, and what he turns to.
     fn learn_tastes(&mut self, event: &Observation) {
-        let Blend { histories, factors, ratings, profiles, scalars, .. } = &mut self.model;
-        ratings.learn(event);
+        let Blend { params, histories, factors, ratings, profiles, scalars, .. } = &mut self.model;
+        let range = params.range();
+        // On one scale, whatever that of the ratings is: the rates of the factorization are for it.
+        let target = 1.0 + 4.0 * (event.target - range.low()) / (range.high() - range.low());
+        ratings.learn(&Observation { target, ..*event });
         profiles.add(event.user, event.item, event.positive, &mut scalars.shares);
         if event.positive {
             let mut history = histories.of(event.user).iter().rev().copied();
