@@ -98,20 +98,7 @@ mod tests {
     }
 
     fn write(events: usize, progress: Progress) -> DurableWrite {
-        let position = crate::consume::Position { topic: "t".into(), partition: 0, offset: 0 };
-        let (user, item) = ("u".to_string(), "i".to_string());
-        let event = crate::decode::Event {
-            position,
-            user,
-            item,
-            rating: None,
-            count: None,
-            ts: 0,
-            ts_of_event: true,
-            id: None,
-            genres: Vec::new(),
-            year: None,
-        };
+        let event = crate::decode::testing::event("u", "i", 3.0);
         let learned = super::super::LearnedEvent { seq: 0, batch: 0, rehearse_from: None, predicted: 0.0, event };
         DurableWrite { events: vec![learned; events], rejects: Vec::new(), progress }
     }
