@@ -11,6 +11,7 @@ pub mod consume;
 pub mod decode;
 pub mod engine;
 pub mod evaluate;
+pub mod fault;
 pub mod gather;
 pub mod learn;
 pub mod publish;

@@ -49,7 +49,7 @@ fn time(text: &str) -> Option<SignedDuration> {
     text.parse().ok()
 }
 
-pub(super) const RANGES: [(&str, Range); 63] = [
+pub(super) const RANGES: [(&str, Range); 66] = [
     ("broker.partitions", Range::Whole(1, 10_000)),
     ("broker.replication", Range::Whole(1, 10)),
     ("broker.connect_timeout", Range::Time("0s", "1h")),
@@ -59,6 +59,7 @@ pub(super) const RANGES: [(&str, Range); 63] = [
     ("gather.linger", Range::Time("0s", "1h")),
     ("gather.length", Range::Time("1ms", "1h")),
     ("gather.slide", Range::Time("1ms", "1h")),
+    ("gather.id_window", Range::Whole(0, 10_000_000)),
     ("learn.seed", Range::Whole(0, i64::MAX)),
     ("bayesian_mf.factors", Range::Whole(1, 15)),
     ("bayesian_mf.window", Range::Whole(4, 64)),
@@ -107,6 +108,8 @@ pub(super) const RANGES: [(&str, Range); 63] = [
     ("store.connect_timeout", Range::Time("0s", "1h")),
     ("store.snapshot_every", Range::Whole(0, i64::MAX)),
     ("store.write_batch", Range::Whole(1, 100_000)),
+    ("store.keep_last", Range::Whole(1, 100_000)),
+    ("store.keep_hourly", Range::Whole(0, 100_000)),
     ("serve.port", Range::Whole(0, 65_535)),
     ("serve.default_n", Range::Whole(1, 10_000)),
     ("serve.max_n", Range::Whole(1, 10_000)),

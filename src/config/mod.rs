@@ -153,6 +153,8 @@ pub struct GatherConfig {
     /// Time between two batches of a sliding window.
     #[serde(with = "duration")]
     pub slide: Duration,
+    /// Accepted events among which an `id` may stand only once; 0 to look at no id.
+    pub id_window: usize,
 }
 
 /// Kind of store.
@@ -184,6 +186,10 @@ pub struct StoreConfig {
     pub snapshot_every: u64,
     /// Most events written in one transaction.
     pub write_batch: usize,
+    /// Newest snapshots that are kept.
+    pub keep_last: usize,
+    /// Hours of which the newest snapshot each is kept.
+    pub keep_hourly: usize,
 }
 
 /// `[serve]`

@@ -43,7 +43,7 @@ pub(super) async fn recover(
     named: &Named,
     status: &Status,
 ) -> Result<Recovered, EngineError> {
-    let Claim { epoch, progress } = store.claim().await?;
+    let Claim { epoch, progress, .. } = store.claim().await?;
     status.set_phase(Phase::Recovering);
     status.set_durable_seq(progress.seq);
     status.count_rejects(store.reject_counts().await?);

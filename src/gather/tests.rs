@@ -20,7 +20,7 @@ fn reject(partition: i32, offset: i64) -> Reject {
 fn config(mode: GatherMode, size: usize, length_ms: u64, slide_ms: u64) -> GatherConfig {
     let length = Duration::from_millis(length_ms);
     let slide = Duration::from_millis(slide_ms);
-    GatherConfig { mode, size, linger: slide, length, slide }
+    GatherConfig { mode, size, linger: slide, length, slide, id_window: 0 }
 }
 
 /// One arrival: how long after the one before, in milliseconds; which partition; whether it decodes.

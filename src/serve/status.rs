@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::capture::Item;
 use crate::consume::PartitionLag;
 use crate::decode::Reason;
+use crate::telemetry::now_ms;
 
 /// What the engine is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -47,12 +48,35 @@ pub struct SnapshotSummary {
     pub rmse: f64,
 }
 
+/// What the engine depends on.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Kafka, or the embedded log.
+    Log,
+    /// MongoDB, or the embedded store.
+    Store,
+}
+
+/// Why a part does not work now; the engine goes on by itself when it does again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// The part.
+    pub part: Part,
+    /// What it said, without secrets.
+    pub reason: String,
+    /// When it began, in milliseconds since the epoch.
+    pub since_ms: i64,
+}
+
 /// The engine's state beside the published view.
 #[derive(Debug)]
 pub struct Status {
     phase: AtomicU8,
     durable_seq: AtomicU64,
     rejects: Mutex<BTreeMap<Reason, u64>>,
+    troubles: Mutex<BTreeMap<Part, Trouble>>,
+    failures: Mutex<BTreeMap<Part, u64>>,
     /// Snapshots in the store, the newest first.
     pub snapshots: ArcSwap<Vec<SnapshotSummary>>,
     /// Lag of each assigned partition.
@@ -71,6 +95,8 @@ impl Status {
             phase: AtomicU8::new(Phase::Starting as u8),
             durable_seq: AtomicU64::new(0),
             rejects: Mutex::default(),
+            troubles: Mutex::default(),
+            failures: Mutex::default(),
             snapshots: ArcSwap::default(),
             lag: ArcSwap::default(),
             items: ArcSwap::default(),
@@ -102,15 +128,40 @@ impl Status {
         self.durable_seq.store(seq, Ordering::Release);
     }
 
+    /// Notes that a part does not work, and why. Returns whether that is new.
+    pub fn begin_trouble(&self, part: Part, reason: String) -> bool {
+        *locked(&self.failures).entry(part).or_default() += 1;
+        let mut troubles = locked(&self.troubles);
+        let since_ms = troubles.get(&part).map_or_else(now_ms, |trouble| trouble.since_ms);
+        troubles.insert(part, Trouble { part, reason, since_ms }).is_none()
+    }
+
+    /// Notes that a part works, and returns what its trouble was.
+    pub fn end_trouble(&self, part: Part) -> Option<Trouble> {
+        locked(&self.troubles).remove(&part)
+    }
+
+    /// What does not work now.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        locked(&self.troubles).values().cloned().collect()
+    }
+
+    /// Failures that were waited out, by part, since the start.
+    #[must_use]
+    pub fn failures(&self) -> BTreeMap<Part, u64> {
+        locked(&self.failures).clone()
+    }
+
     /// Dead letters by reason.
     #[must_use]
     pub fn rejects(&self) -> BTreeMap<Reason, u64> {
-        self.rejects.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.rejects).clone()
     }
 
     /// Adds dead letters to the counts.
     pub fn count_rejects(&self, reasons: impl IntoIterator<Item = (Reason, u64)>) {
-        let mut rejects = self.rejects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rejects = locked(&self.rejects);
         for (reason, count) in reasons {
             *rejects.entry(reason).or_default() += count;
         }
@@ -121,4 +172,8 @@ impl Status {
     pub fn total_lag(&self) -> i64 {
         self.lag.load().iter().map(|lag| (lag.end - lag.position).max(0)).sum()
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -56,12 +56,16 @@ pub struct DurableWrite {
 }
 
 /// A claim on the store: the epoch that this engine writes under, and where the last one stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
     /// Number of this claim; a write under a smaller one is refused.
     pub epoch: u64,
     /// Where to go on.
     pub progress: Progress,
+    /// Name of the store, given at random when it was made: it tells one store from another wherever they are.
+    pub store_id: String,
+    /// `seq` of the snapshot that the store began with: the events up to it are not here. 0 if it began with nothing.
+    pub base: u64,
 }
 
 /// Counts of a model.
@@ -240,6 +244,16 @@ pub enum StoreError {
     /// The store cannot be reached, or failed in a way that may pass.
     #[error("cannot {action} at {location}: {reason}")]
     Unavailable {
+        /// What was being done.
+        action: &'static str,
+        /// The store, without secrets.
+        location: String,
+        /// What the driver said, without secrets.
+        reason: String,
+    },
+    /// The store refuses what was asked, and will the next time.
+    #[error("cannot {action} at {location}: {reason}")]
+    Refused {
         /// What was being done.
         action: &'static str,
         /// The store, without secrets.

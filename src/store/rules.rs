@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn stored() -> Claim {
-        Claim { epoch: 3, progress: progress(10, 2, 12) }
+        Claim { epoch: 3, progress: progress(10, 2, 12), ..Claim::default() }
     }
 
     #[test]

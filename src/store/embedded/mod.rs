@@ -88,7 +88,7 @@ impl File {
         self.write("claim the store", |transaction| {
             let mut claim = rows::engine(transaction)?;
             claim.epoch += 1;
-            rows::set_engine(transaction, &claim)?;
+            rows::set_engine(transaction, claim.epoch, &claim.progress)?;
             Ok(claim)
         })
     }
@@ -101,7 +101,7 @@ impl File {
             }
             rows::insert_events(transaction, &write.events)?;
             rows::insert_rejects(transaction, &write.rejects)?;
-            Ok(rows::set_engine(transaction, &Claim { epoch, progress: write.progress })?)
+            Ok(rows::set_engine(transaction, epoch, &write.progress)?)
         })
     }
 
@@ -169,7 +169,7 @@ fn failure(location: String, action: &'static str, error: &rusqlite::Error) -> S
         reason: format!("{error}; {advice}"),
     };
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => unavailable("free space on the disk and start again, nothing stored is lost"),
+        Some(ErrorCode::DiskFull) => unavailable("free space on the disk, nothing stored is lost"),
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             unavailable("make the folder and its files writable, or set another store.data_dir")
         }
@@ -178,7 +178,10 @@ fn failure(location: String, action: &'static str, error: &rusqlite::Error) -> S
         }
         Some(ErrorCode::ConstraintViolation) => damaged(location, "the order of events", error),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(location, "the file", error),
-        Some(_) => unavailable("start again when the cause is gone, nothing stored is lost"),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory | ErrorCode::FileLockingProtocolFailed) => {
+            unavailable("nothing stored is lost")
+        }
+        Some(_) => StoreError::Refused { action, location, reason: error.to_string() },
         None => damaged(location, "a row", error),
     }
 }

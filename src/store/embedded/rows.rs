@@ -17,19 +17,18 @@ use crate::store::{Block, Claim, Hash, LearnedEvent, Manifest, Progress, rules};
 
 /// Where the engine stands, and under which epoch.
 pub(super) fn engine(connection: &Connection) -> Result<Claim> {
-    let mut statement = connection.prepare_cached("SELECT epoch, seq, batch, offsets FROM engine")?;
+    let mut statement = connection.prepare_cached("SELECT epoch, seq, batch, offsets, store_id, base FROM engine")?;
     statement.query_row([], |row| {
         let progress = Progress { seq: number(row, 1)?, batch: number(row, 2)?, offsets: json(row, 3)? };
-        Ok(Claim { epoch: number(row, 0)?, progress })
+        Ok(Claim { epoch: number(row, 0)?, progress, store_id: row.get(4)?, base: number(row, 5)? })
     })
 }
 
-pub(super) fn set_engine(connection: &Connection, claim: &Claim) -> Result<()> {
-    let Claim { epoch, progress } = claim;
+pub(super) fn set_engine(connection: &Connection, epoch: u64, progress: &Progress) -> Result<()> {
     let mut statement =
         connection.prepare_cached("UPDATE engine SET epoch = ?1, seq = ?2, batch = ?3, offsets = ?4")?;
     let offsets = to_json(&progress.offsets)?;
-    statement.execute(params![*epoch as i64, progress.seq as i64, progress.batch as i64, offsets]).map(|_| ())
+    statement.execute(params![epoch as i64, progress.seq as i64, progress.batch as i64, offsets]).map(|_| ())
 }
 
 pub(super) fn insert_events(connection: &Connection, events: &[LearnedEvent]) -> Result<()> {
@@ -62,7 +61,7 @@ pub(super) fn insert_events(connection: &Connection, events: &[LearnedEvent]) ->
 
 pub(super) fn insert_rejects(connection: &Connection, rejects: &[Reject]) -> Result<()> {
     let mut statement =
-        connection.prepare_cached("INSERT INTO dead_letters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+        connection.prepare_cached("INSERT INTO dead_letters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL)")?;
     for Reject { raw, reason, detail } in rejects {
         let position = &raw.position;
         statement.execute(params![

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 /// Marks the file as a store of Freshet: `FrsS` in ASCII.
 const APPLICATION_ID: i32 = 0x4672_7353;
 /// Version of the tables that this program writes, and the newest that it reads.
-const SCHEMA_VERSION: i32 = 2;
+const SCHEMA_VERSION: i32 = 3;
 /// Longest wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(20);
 
@@ -29,6 +29,7 @@ const TABLES: &str = "
     CREATE TABLE dead_letters (
         topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
         timestamp_ms INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, key BLOB, payload BLOB NOT NULL,
+        replayed_at_ms INTEGER,
         UNIQUE (topic, partition, offset)
     ) STRICT;
     CREATE INDEX dead_letters_reason ON dead_letters (reason);
@@ -41,9 +42,10 @@ const TABLES: &str = "
         id TEXT PRIMARY KEY NOT NULL, age INTEGER, gender TEXT, occupation TEXT, zip TEXT
     ) STRICT;
     CREATE TABLE engine (
-        epoch INTEGER NOT NULL, seq INTEGER NOT NULL, batch INTEGER NOT NULL, offsets TEXT NOT NULL
+        epoch INTEGER NOT NULL, seq INTEGER NOT NULL, batch INTEGER NOT NULL, offsets TEXT NOT NULL,
+        store_id TEXT NOT NULL DEFAULT '', base INTEGER NOT NULL DEFAULT 0
     ) STRICT;
-    INSERT INTO engine VALUES (0, 0, 0, '[]');
+    INSERT INTO engine (epoch, seq, batch, offsets) VALUES (0, 0, 0, '[]');
     CREATE TABLE catalog (version INTEGER NOT NULL) STRICT;
     INSERT INTO catalog VALUES (0);
 ";
@@ -99,6 +101,7 @@ fn create(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     // Another process may have been faster.
     if is_new(&transaction, path)? {
         transaction.execute_batch(TABLES)?;
+        name(&transaction)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
@@ -108,15 +111,30 @@ fn create(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
 /// Brings the tables of an older version to this one.
 fn upgrade(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? == 1 {
+    let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version < 2 {
         transaction.execute_batch(
             "ALTER TABLE events ADD COLUMN ts_of_event INTEGER NOT NULL DEFAULT 1;
              ALTER TABLE events ADD COLUMN genres TEXT;
              ALTER TABLE events ADD COLUMN year INTEGER",
         )?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
+    if version < 3 {
+        transaction.execute_batch(
+            "ALTER TABLE dead_letters ADD COLUMN replayed_at_ms INTEGER;
+             ALTER TABLE engine ADD COLUMN store_id TEXT NOT NULL DEFAULT '';
+             ALTER TABLE engine ADD COLUMN base INTEGER NOT NULL DEFAULT 0",
+        )?;
+        name(&transaction)?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     Ok(transaction.commit()?)
+}
+
+/// Gives the store its name.
+fn name(connection: &Connection) -> rusqlite::Result<()> {
+    let name = mongodb::bson::Uuid::new().to_string();
+    connection.execute("UPDATE engine SET store_id = ?1", [name]).map(|_| ())
 }
 
 /// Whether the file is empty; an error if it is neither empty nor a store that this program can use.

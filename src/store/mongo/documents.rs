@@ -93,6 +93,10 @@ pub(super) struct EngineDoc {
     seq: i64,
     batch: i64,
     offsets: Offsets,
+    #[serde(default)]
+    store_id: String,
+    #[serde(default)]
+    base: i64,
 }
 
 fn is_empty(genres: &[String]) -> bool {
@@ -182,7 +186,7 @@ impl From<BlockDoc> for Block {
 impl From<EngineDoc> for Claim {
     fn from(doc: EngineDoc) -> Self {
         let progress = Progress { seq: doc.seq as u64, batch: doc.batch as u64, offsets: doc.offsets };
-        Self { epoch: doc.epoch as u64, progress }
+        Self { epoch: doc.epoch as u64, progress, store_id: doc.store_id, base: doc.base as u64 }
     }
 }
 

@@ -17,8 +17,11 @@ use crate::store::StoreError;
 /// The server's code for a key that is there already.
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
-/// The server's code for an operation of a session that was ended: what a claim does to the engine before.
-const INTERRUPTED: i32 = 11601;
+/// Codes of the server for what may be over the next time: an operation of a session that was ended (11601: what a claim
+/// does to the engine before), an answer that took too long (24, 50, 64, 89, 262), a conflict (112), a member that is not
+/// the primary, steps down or shuts down (91, 189, 10107, 11600, 11602, 13435, 13436), a disk that is full (14031).
+/// See <https://github.com/mongodb/mongo/blob/v6.0/src/mongo/base/error_codes.yml>.
+const PASSING: [i32; 15] = [24, 50, 64, 89, 91, 112, 189, 262, 10107, 11600, 11601, 11602, 13435, 13436, 14031];
 
 /// What a server says of itself, in our words, before `rs.initiate()`.
 pub(super) const NOT_INITIATED: &str = "the replica set is not initiated";
@@ -79,7 +82,8 @@ impl Place {
             _ if matches!(*error.kind, ErrorKind::BsonDeserialization(_)) => {
                 self.damaged("a document", self.gist(error))
             }
-            _ => self.unavailable(action, self.gist(error)),
+            _ if may_pass(error) => self.unavailable(action, self.gist(error)),
+            _ => StoreError::Refused { action, location: self.location.clone(), reason: self.gist(error) },
         }
     }
 }
@@ -116,7 +120,8 @@ pub(super) fn may_pass(error: &Error) -> bool {
             | ErrorKind::ConnectionPoolCleared { .. }
             | ErrorKind::DnsResolve { .. }
     );
-    unreachable || code(error) == Some(INTERRUPTED) || labels.iter().any(|label| error.contains_label(label))
+    let passing = code(error).is_some_and(|code| PASSING.contains(&code));
+    unreachable || passing || labels.iter().any(|label| error.contains_label(label))
 }
 
 /// The server's code of a failed command or of its first failed write.

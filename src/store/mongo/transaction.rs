@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Document, RawArrayBuf, doc, from_document, rawdoc, to_raw_document_buf};
+use mongodb::bson::{Bson, Document, RawArrayBuf, Uuid, doc, from_document, rawdoc, to_raw_document_buf};
 use mongodb::error::{Error, ErrorKind, InsertManyError};
 use mongodb::options::{ReadConcern, ReturnDocument};
 use mongodb::{ClientSession, Collection, Database};
@@ -40,11 +40,16 @@ impl Writer {
     pub(super) async fn claim(&self) -> Result<Claim, Error> {
         self.end_session_before().await?;
         let session = self.database.client().start_session().await?;
-        let update = doc! {
-            "$inc": {"epoch": 1_i64},
-            "$set": {"session": session.id().clone()},
-            "$setOnInsert": {"seq": 0_i64, "batch": 0_i64, "offsets": []},
-        };
+        let or = |field: &str, value: Bson| doc! {"$ifNull": [field, {"$literal": value}]};
+        let update = vec![doc! {"$set": {
+            "epoch": {"$add": [or("$epoch", 0_i64.into()), 1_i64]},
+            "session": {"$literal": session.id().clone()},
+            "seq": or("$seq", 0_i64.into()),
+            "batch": or("$batch", 0_i64.into()),
+            "offsets": or("$offsets", Bson::Array(Vec::new())),
+            "store_id": or("$store_id", Uuid::new().to_string().into()),
+            "base": or("$base", 0_i64.into()),
+        }}];
         let engine = self.engine.clone_with_type::<EngineDoc>();
         let claimed = engine
             .find_one_and_update(doc! {"_id": ENGINE_ID}, update)

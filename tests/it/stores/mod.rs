@@ -29,6 +29,8 @@ fn config(kind: StoreKind, data_dir: &Path, uri: &str, database: &str) -> StoreC
         connect_timeout: Duration::from_secs(20),
         snapshot_every: 0,
         write_batch: 4096,
+        keep_last: 10,
+        keep_hourly: 24,
     }
 }
 
@@ -179,6 +181,7 @@ async fn a_claim_raises_the_epoch_and_returns_the_progress(store: Arc<dyn Store>
     store.persist(first.epoch, &write(1..=10)).await.unwrap();
     let second = store.claim().await.unwrap();
     assert!(second.epoch > first.epoch);
+    assert!(!first.store_id.is_empty() && (&first.store_id, first.base) == (&second.store_id, second.base));
     assert_eq!(second.progress, progress(10, 0));
 }
 
