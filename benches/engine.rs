@@ -21,7 +21,7 @@ use comfy_table::Table;
 use events::stored::{self, EventDoc};
 use freshet::capture::Interaction;
 use freshet::config::{BrokerKind, Config, StoreKind};
-use freshet::consume::{self, Offsets};
+use freshet::consume::{self, Offsets, Polled};
 use freshet::decode::decode;
 use freshet::engine::Engine;
 use freshet::gather::{Gatherer, Progress};
@@ -175,10 +175,12 @@ impl Bench {
 
     async fn consume(&self, config: &Config) -> Took {
         let (start, mut first) = (Instant::now(), None);
-        let mut consumer = consume::open(config, Offsets::default()).await.unwrap();
+        let mut consumer = consume::open(config, Offsets::default(), "bench").await.unwrap();
         let mut read = 0;
         while read < self.rows.len() {
-            read += consumer.poll(1024).await.unwrap().len();
+            if let Polled::Records(records) = consumer.poll(1024).await.unwrap() {
+                read += records.len();
+            }
             first.get_or_insert_with(|| start.elapsed().as_secs_f64());
         }
         let took = (start.elapsed().as_secs_f64(), first.unwrap_or_default());

@@ -156,6 +156,13 @@ fn use_wal(sqlite: &Connection) -> rusqlite::Result<()> {
     }
 }
 
+/// Whether it may be over the next time.
+pub(crate) fn may_pass(error: &rusqlite::Error) -> bool {
+    use ErrorCode as Code;
+    let passing = [Code::DatabaseBusy, Code::DatabaseLocked, Code::DiskFull, Code::SystemIoFailure, Code::OutOfMemory];
+    error.sqlite_error_code().is_some_and(|code| passing.contains(&code))
+}
+
 /// What SQLite said, with what to do about it where that is known.
 pub(crate) fn explain(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {

@@ -59,7 +59,8 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(2);
     }
     let unavailable = matches!(cause.downcast_ref(), Some(StoreError::Unavailable { .. }));
-    if unavailable || cause.is::<LogError>() {
+    let unreachable = cause.downcast_ref().is_some_and(|error| !matches!(error, LogError::Superseded { .. }));
+    if unavailable || unreachable {
         return Some(3);
     }
     if cause.is::<StopDeadline>() {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{EngineError, watch};
+use super::{EngineError, patience, watch};
 use crate::config::Config;
 use crate::decode::Event;
 use crate::gather::{MicroBatch, Progress};
@@ -28,6 +28,7 @@ const CANDIDATES: usize = 100;
 /// Where the engine goes on.
 pub(super) struct Recovered {
     pub(super) epoch: u64,
+    pub(super) store_id: String,
     pub(super) progress: Progress,
     pub(super) recommender: Recommender,
     pub(super) view: Arc<View>,
@@ -37,16 +38,33 @@ pub(super) struct Recovered {
     pub(super) catalog: u64,
 }
 
+/// Recovers, from the beginning again whenever the store fails in a way that may pass: a claim may be made any number of
+/// times.
 pub(super) async fn recover(
     store: &dyn Store,
     config: &Config,
     named: &Named,
     status: &Status,
 ) -> Result<Recovered, EngineError> {
-    let Claim { epoch, progress, .. } = store.claim().await?;
+    let recovering = || async {
+        match recover_once(store, config, named, status).await {
+            Err(EngineError::Store(error)) => Err(error),
+            done => Ok(done),
+        }
+    };
+    patience::until_done(status, recovering).await?
+}
+
+async fn recover_once(
+    store: &dyn Store,
+    config: &Config,
+    named: &Named,
+    status: &Status,
+) -> Result<Recovered, EngineError> {
+    let Claim { epoch, progress, store_id, .. } = store.claim().await?;
     status.set_phase(Phase::Recovering);
     status.set_durable_seq(progress.seq);
-    status.count_rejects(store.reject_counts().await?);
+    status.set_rejects(store.reject_counts().await?);
     let catalog = watch::refresh(store, status, 0).await?;
     let manifests = store.manifests(CANDIDATES).await?;
     status.snapshots.store(Arc::new(manifests.iter().map(SnapshotSummary::from).collect()));
@@ -59,7 +77,7 @@ pub(super) async fn recover(
         let replayed = progress.seq - snapshot;
         tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");
     }
-    Ok(Recovered { epoch, progress, recommender, view, snapshot, catalog })
+    Ok(Recovered { epoch, store_id, progress, recommender, view, snapshot, catalog })
 }
 
 /// The newest snapshot that is whole, of the same parameters, and not ahead of the events; an empty view if there is none.

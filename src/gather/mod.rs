@@ -127,6 +127,12 @@ impl Gatherer {
         (!self.open.is_empty()).then(|| self.close(now))
     }
 
+    /// Next offset of each partition, after everything that was taken in.
+    #[must_use]
+    pub fn offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+
     /// Records dropped because they had been taken before.
     #[must_use]
     pub fn duplicates(&self) -> u64 {

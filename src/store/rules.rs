@@ -58,10 +58,7 @@ pub(super) fn check_epoch(location: &str, current: u64, ours: u64) -> Result<(),
 
 /// Whether everything up to `wanted` is durable once `stored` is.
 fn covers(stored: &Progress, wanted: &Progress) -> bool {
-    let reached = |topic: &str, partition, next| stored.offsets.get(topic, partition).is_some_and(|at| at >= next);
-    stored.seq >= wanted.seq
-        && stored.batch >= wanted.batch
-        && wanted.offsets.iter().all(|(topic, partition, next)| reached(topic, partition, next))
+    stored.seq >= wanted.seq && stored.batch >= wanted.batch && stored.offsets.cover(&wanted.offsets)
 }
 
 /// A block that was looked up by its hash, if it is there and whole.

@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod consume;
 mod end_to_end;
 mod engine;
 mod evaluate;

@@ -19,6 +19,7 @@ use super::{Block, Catalog, Claim, DurableWrite, Hash, LearnedEvent, Manifest, S
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
 use crate::decode::Reason;
+use crate::fault::{self, Point};
 
 const FILE: &str = "store.db";
 
@@ -101,7 +102,9 @@ impl File {
             }
             rows::insert_events(transaction, &write.events)?;
             rows::insert_rejects(transaction, &write.rejects)?;
-            Ok(rows::set_engine(transaction, epoch, &write.progress)?)
+            rows::set_engine(transaction, epoch, &write.progress)?;
+            fault::pass(Point::Written);
+            Ok(())
         })
     }
 
