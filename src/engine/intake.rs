@@ -74,7 +74,8 @@ impl Intake {
     async fn take_in(&mut self, records: Vec<RawEvent>) {
         let now = Instant::now();
         for record in records {
-            let batch = self.gatherer.push(now, decode::decode(record, &self.decode));
+            let decoded = decode::decode(&record, &self.decode);
+            let batch = self.gatherer.push(now, record, decoded);
             self.hand_on(batch).await;
         }
     }

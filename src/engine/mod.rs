@@ -132,7 +132,7 @@ impl Engine {
     }
 
     fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
-        let Recovered { epoch, progress, recommender, view, snapshot, catalog } = recovered;
+        let Recovered { epoch, progress, ids, recommender, view, snapshot, catalog } = recovered;
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -140,7 +140,7 @@ impl Engine {
         let (durable, committable) = watch_channel::channel(progress.clone());
         let guard = || halt.clone().drop_guard();
 
-        let gathering = Gatherer::new(&self.config.gather, progress.clone());
+        let gathering = Gatherer::new(&self.config.gather, progress.clone(), ids);
         let intake = intake::Intake {
             consumer,
             gatherer: gathering,

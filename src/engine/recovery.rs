@@ -29,6 +29,8 @@ const CANDIDATES: usize = 100;
 pub(super) struct Recovered {
     pub(super) epoch: u64,
     pub(super) progress: Progress,
+    /// Business ids that must not come again, with their `seq`s.
+    pub(super) ids: Vec<(u64, String)>,
     pub(super) recommender: Recommender,
     pub(super) view: Arc<View>,
     /// `seq` of the snapshot it began with; what was learned again after it is in no snapshot yet.
@@ -48,6 +50,7 @@ pub(super) async fn recover(
     status.set_durable_seq(progress.seq);
     status.count_rejects(store.reject_counts().await?);
     let catalog = watch::refresh(store, status, 0).await?;
+    let ids = recent_ids(store, config.gather.id_window as u64, progress.seq).await?;
     let manifests = store.manifests(CANDIDATES).await?;
     status.snapshots.store(Arc::new(manifests.iter().map(SnapshotSummary::from).collect()));
     let view = newest_whole(store, &manifests, named, progress.seq).await?;
@@ -59,7 +62,12 @@ pub(super) async fn recover(
         let replayed = progress.seq - snapshot;
         tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");
     }
-    Ok(Recovered { epoch, progress, recommender, view, snapshot, catalog })
+    Ok(Recovered { epoch, progress, ids, recommender, view, snapshot, catalog })
+}
+
+/// The ids of the last `window` events.
+async fn recent_ids(store: &dyn Store, window: u64, last: u64) -> Result<Vec<(u64, String)>, StoreError> {
+    if window == 0 { Ok(Vec::new()) } else { store.recent_ids((last + 1).saturating_sub(window)).await }
 }
 
 /// The newest snapshot that is whole, of the same parameters, and not ahead of the events; an empty view if there is none.
