@@ -192,11 +192,11 @@ impl Bench {
         let mut gatherer = Gatherer::new(&config.gather, Progress::default(), Vec::new());
         let mut recommender = Recommender::new(config).unwrap();
         let mut publisher = Publisher::new(Published::default(), View::default());
-        let mut gathered = |raw| {
+        let mut push = |raw| {
             let decoded = decode(&raw, &config.decode);
             gatherer.push(now, raw, decoded)
         };
-        for batch in raw.into_iter().filter_map(&mut gathered) {
+        for batch in raw.into_iter().filter_map(&mut push) {
             publisher.observe(&recommender.learn(&batch).unwrap());
             publisher.publish(recommender.publish(), Version::after(&batch, 0));
         }

@@ -6,6 +6,8 @@
 mod explain;
 mod wire;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::DecodeConfig;
@@ -107,6 +109,13 @@ pub enum Reason {
     DuplicateId,
     /// One that only a newer version knows.
     Other,
+}
+
+impl fmt::Display for Reason {
+    /// The stored name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Why a record is not taken as an event.

@@ -8,6 +8,7 @@ mod durability;
 mod intake;
 mod learning;
 mod recovery;
+pub mod verify;
 mod watch;
 
 use std::sync::Arc;

@@ -71,13 +71,10 @@ mod tests {
         for id in stream {
             let from = accepted.len().saturating_sub(window);
             let before = accepted[from..].iter().rposition(|other| id.is_some() && other == id);
-            match before {
-                Some(at) => taken.push(Err((from + at) as u64 + 1)),
-                None => {
-                    accepted.push(*id);
-                    taken.push(Ok(accepted.len() as u64));
-                }
+            if before.is_none() {
+                accepted.push(*id);
             }
+            taken.push(before.map_or(Ok(accepted.len() as u64), |at| Err((from + at) as u64 + 1)));
         }
         taken
     }

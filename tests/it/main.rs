@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod dead_letters;
 mod end_to_end;
 mod engine;
 mod evaluate;
@@ -16,3 +17,4 @@ mod servers;
 mod stage_order;
 mod stores;
 mod support;
+mod verify;

@@ -20,7 +20,7 @@ pub(super) fn insert(connection: &Connection, rejects: &[Reject]) -> Result<()> 
             position.partition,
             position.offset,
             raw.timestamp_ms,
-            rules::reason_name(*reason),
+            reason.to_string(),
             detail,
             raw.key,
             raw.payload,

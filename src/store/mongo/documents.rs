@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::consume::{Offsets, Position};
 use crate::decode::{Event, Reject};
-use crate::store::{Block, Claim, DeadLetter, Hash, LearnedEvent, Progress, rules};
+use crate::store::{Block, Claim, DeadLetter, Hash, LearnedEvent, Progress};
 
 /// `_id` of the one document that says where the engine stands.
 pub(super) const ENGINE_ID: &str = "engine";
@@ -169,7 +169,7 @@ impl<'a> From<&'a Reject> for DeadLetterDoc<'a> {
         Self {
             place: Place::of(&reject.raw.position),
             timestamp: DateTime::from_millis(reject.raw.timestamp_ms),
-            reason: rules::reason_name(reject.reason),
+            reason: reject.reason.to_string(),
             detail: Cow::Borrowed(&reject.detail),
             key: reject.raw.key.as_ref().map(|key| binary(&key[..key.len().min(MAX_KEY)])),
             payload: binary(&payload[..payload.len().min(MAX_PAYLOAD)]),
