@@ -191,10 +191,14 @@ impl Bench {
     fn learn(&self, config: &Config) -> Took {
         let raw = events::raw(&self.rows, &config.broker.topic);
         let (start, now) = (Instant::now(), tokio::time::Instant::now());
-        let mut gatherer = Gatherer::new(&config.gather, Progress::default());
+        let mut gatherer = Gatherer::new(&config.gather, Progress::default(), Vec::new());
         let mut recommender = Recommender::new(config).unwrap();
         let mut publisher = Publisher::new(Published::default(), View::default());
-        for batch in raw.into_iter().filter_map(|raw| gatherer.push(now, decode(raw, &config.decode))) {
+        let mut push = |raw| {
+            let decoded = decode(&raw, &config.decode);
+            gatherer.push(now, raw, decoded)
+        };
+        for batch in raw.into_iter().filter_map(&mut push) {
             publisher.observe(&recommender.learn(&batch).unwrap());
             publisher.publish(recommender.publish(), Version::after(&batch, 0));
         }

@@ -3,6 +3,7 @@
 //! In: bytes on a topic's partitions. Out: [`RawEvent`]s, each partition's in offset order, none twice within one
 //! assignment. Guarantee: reading starts at the store's offsets, and only offsets that the store holds are committed.
 
+pub mod audit;
 mod embedded;
 mod kafka;
 pub mod offsets;

@@ -123,7 +123,8 @@ impl Intake {
     fn take_in(&mut self, records: Vec<RawEvent>) {
         let now = Instant::now();
         for record in records {
-            let batch = self.gatherer.push(now, decode::decode(record, &self.decode));
+            let decoded = decode::decode(&record, &self.decode);
+            let batch = self.gatherer.push(now, record, decoded);
             self.keep(batch);
         }
     }

@@ -9,6 +9,7 @@ mod intake;
 mod learning;
 mod patience;
 mod recovery;
+pub mod verify;
 mod watch;
 
 use std::sync::Arc;
@@ -138,7 +139,7 @@ impl Engine {
     }
 
     fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
-        let Recovered { epoch, progress, recommender, view, snapshot, catalog, .. } = recovered;
+        let Recovered { epoch, progress, ids, recommender, view, snapshot, catalog, .. } = recovered;
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -146,7 +147,7 @@ impl Engine {
         let (durable, committable) = watch_channel::channel(progress.clone());
         let guard = || halt.clone().drop_guard();
 
-        let gathering = Gatherer::new(&self.config.gather, progress.clone());
+        let gathering = Gatherer::new(&self.config.gather, progress.clone(), ids);
         let intake = intake::Intake {
             consumer,
             gatherer: gathering,

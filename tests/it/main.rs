@@ -9,6 +9,7 @@
 
 mod cli;
 mod consume;
+mod dead_letters;
 mod end_to_end;
 mod engine;
 mod evaluate;
@@ -17,3 +18,4 @@ mod servers;
 mod stage_order;
 mod stores;
 mod support;
+mod verify;

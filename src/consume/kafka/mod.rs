@@ -24,7 +24,8 @@ use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
 use crate::config::BrokerConfig;
 
-const PROPERTIES: [(&str, &str); 11] = [
+/// Of whoever reads for the engine, or reads what the engine reads.
+pub(super) const PROPERTIES: [(&str, &str); 11] = [
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
