@@ -5,6 +5,7 @@
 
 mod embedded;
 mod kafka;
+pub mod lag;
 pub mod offsets;
 #[cfg(test)]
 mod testing;

@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::capture::LogError;
 use crate::config::Config;
+use crate::consume::lag::LagWatch;
 use crate::consume::{self, OffsetError};
 use crate::gather::Gatherer;
 use crate::learn::params::{self, Named};
@@ -147,6 +148,7 @@ impl Engine {
             decode: self.config.decode.clone(),
             batches,
             committable,
+            lag: LagWatch::default(),
             status: Arc::clone(&self.status),
         };
         let learning = learning::Learning { recommender, publisher, snapshot_every: self.config.store.snapshot_every };
