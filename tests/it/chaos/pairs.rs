@@ -94,14 +94,14 @@ fn account_of_two(sites: [&Site; 2], topic: &str) -> Account {
             *next = position.offset + 1;
         }
         for (partition, next) in next {
-            account.events += next as u64;
             let reached = reached.entry(partition).or_default();
             *reached = next.max(*reached);
         }
     }
     for partition in 0..PARTITIONS as i32 {
-        let end = end(support::kafka(), topic, partition);
-        account.lost += end - reached.get(&partition).map_or(0, |reached| *reached as u64);
+        let reached = reached.get(&partition).map_or(0, |reached| *reached as u64);
+        account.events += reached;
+        account.lost += end(support::kafka(), topic, partition) - reached;
     }
     account
 }
