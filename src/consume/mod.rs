@@ -6,6 +6,7 @@
 pub mod audit;
 mod embedded;
 mod kafka;
+pub mod lag;
 pub mod offsets;
 #[cfg(test)]
 mod testing;

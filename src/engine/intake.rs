@@ -4,7 +4,6 @@
 //! polling, so that the engine stays a member of its group however long the store is away.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -12,22 +11,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::EngineError;
+use super::log_watch::LogWatch;
 use crate::config::DecodeConfig;
+use crate::consume::lag;
 use crate::consume::{Consumer, Offsets, Polled, RawEvent};
 use crate::decode;
 use crate::fault::{self, Point};
 use crate::gather::{Gatherer, MicroBatch, Progress};
-use crate::serve::Status;
-use crate::serve::status::Part;
 
 /// Records asked for at once: enough to keep the learner busy, few enough that a stop is quick.
 const POLL_MAX: usize = 1024;
-
-/// How often the lag is asked for, and the longest wait for the answer.
-const LAG_EVERY: Duration = Duration::from_secs(1);
-
-/// Looks at the lag without an answer, one after the other, that are a trouble: a slow answer is none.
-const UNANSWERED: u32 = 3;
 
 /// How long a full queue is waited for before the partitions are paused. Short of any group's patience; long enough that
 /// a queue which is merely busy does not cost what was fetched ahead.
@@ -46,7 +39,7 @@ pub(super) struct Intake {
     pub(super) batches: mpsc::Sender<MicroBatch>,
     /// What is durable, and so may be committed.
     pub(super) committable: watch::Receiver<Progress>,
-    pub(super) status: Arc<Status>,
+    pub(super) log: LogWatch,
 }
 
 /// Batches that wait for room, in order: what one poll brought, at most.
@@ -55,7 +48,6 @@ pub(super) struct Waiting {
     batches: VecDeque<MicroBatch>,
     since: Option<Instant>,
     paused: bool,
-    unanswered: u32,
 }
 
 impl Intake {
@@ -74,8 +66,8 @@ impl Intake {
     /// Reads until the stop; the end of any other stage is one.
     async fn read(&mut self, stop: &CancellationToken) -> Result<(), EngineError> {
         let queue = self.batches.clone();
-        let mut lag = interval(LAG_EVERY);
-        lag.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(lag::EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let waits = !self.waiting.batches.is_empty();
             let due = self.gatherer.deadline().filter(|_| !waits);
@@ -96,7 +88,7 @@ impl Intake {
                     self.keep(batch);
                 }
                 Ok(()) = self.committable.changed() => self.commit().await,
-                _ = lag.tick() => self.look_at_lag().await,
+                _ = look.tick() => self.log.look(&mut *self.consumer, &self.committable.borrow().offsets.clone()).await,
                 polled = self.consumer.poll(POLL_MAX), if !waits || self.waiting.paused => match polled? {
                     Polled::Records(records) => self.take_in(records),
                     Polled::WantedBack => self.give_back().await?,
@@ -105,23 +97,9 @@ impl Intake {
         }
     }
 
-    /// Notes the lag. A log that does not say it now is no reason to stop: reading waits for its return.
-    async fn look_at_lag(&mut self) {
-        let answer = match timeout(LAG_EVERY, self.consumer.lag()).await {
-            Ok(Ok(lag)) => Ok(self.status.lag.store(Arc::new(lag))),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the log does not answer when it is asked for its ends".to_owned()),
-        };
-        self.waiting.unanswered = if answer.is_ok() { 0 } else { self.waiting.unanswered.saturating_add(1) };
-        match self.consumer.trouble().or(answer.err().filter(|_| self.waiting.unanswered >= UNANSWERED)) {
-            Some(reason) => drop(self.status.begin_trouble(Part::Log, reason)),
-            None if self.waiting.unanswered == 0 => drop(self.status.end_trouble(Part::Log)),
-            None => {}
-        }
-    }
-
     fn take_in(&mut self, records: Vec<RawEvent>) {
         let now = Instant::now();
+        self.log.lag.note_read(&records);
         for record in records {
             let decoded = decode::decode(&record, &self.decode);
             let batch = self.gatherer.push(now, record, decoded);

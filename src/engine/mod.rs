@@ -7,6 +7,7 @@
 mod durability;
 mod intake;
 mod learning;
+mod log_watch;
 mod patience;
 mod recovery;
 pub mod verify;
@@ -155,7 +156,7 @@ impl Engine {
             waiting: intake::Waiting::default(),
             batches,
             committable,
-            status: Arc::clone(&self.status),
+            log: log_watch::LogWatch::new(Arc::clone(&self.status)),
         };
         let learning = learning::Learning { recommender, publisher, snapshot_every: self.config.store.snapshot_every };
         let keeper = durability::Durability {

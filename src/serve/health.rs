@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::AppState;
-use super::status::Phase;
+use super::status::{Phase, Trouble};
+use crate::consume::lag::Lag;
 
 /// The process answers.
 pub(super) async fn livez() -> &'static str {
@@ -18,21 +19,39 @@ pub(super) async fn livez() -> &'static str {
 struct Readiness {
     ready: bool,
     phase: Phase,
+    /// Whether new events are being learned and made durable.
+    learning: bool,
+    /// What keeps it from that, and passes by itself.
+    troubles: Vec<Trouble>,
     /// `seq` of the last event learned.
     seq: u64,
     /// `seq` of the last event that the store holds.
     durable_seq: u64,
-    /// Records on the log that have not been read.
+    /// Records on the log that are not durable.
     lag: i64,
+    /// The same for each assigned partition, and how it develops.
+    partitions: Vec<Lag>,
 }
 
-/// Whether the engine is learning from the log; 503 while it is not.
+/// Whether the engine can be asked: 503 while it starts, recovers or stops, and when it has failed.
+///
+/// A store or a log in trouble makes it no less ready: recommendations come from the last view, and a balancer that took
+/// every engine away because their common store is down would turn stale answers into none. So the status stays 200,
+/// and `learning` is false.
 pub(super) async fn readyz(State(state): State<AppState>) -> Response {
-    let phase = state.status.phase();
+    let status = &state.status;
+    let (phase, troubles) = (status.phase(), status.troubles());
     let ready = phase == Phase::Running;
-    let seq = state.published.load().version().seq;
-    let durable_seq = state.status.durable_seq();
-    let body = Readiness { ready, phase, seq, durable_seq, lag: state.status.total_lag() };
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(body)).into_response()
+    let body = Readiness {
+        ready,
+        phase,
+        learning: ready && troubles.is_empty(),
+        troubles,
+        seq: state.published.load().version().seq,
+        durable_seq: status.durable_seq(),
+        lag: status.total_lag(),
+        partitions: status.lag.load().as_ref().clone(),
+    };
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(body)).into_response()
 }

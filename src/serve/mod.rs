@@ -1,9 +1,11 @@
 //! HTTP: recommendations, health, the model and its snapshots.
 //!
-//! In: the published view and the engine's [`Status`]. Out: JSON. Guarantees: a request never waits for learning or for
+//! In: the published view and the engine's [`Status`]. Out: JSON, and metrics for
+//! Prometheus. Guarantees: a request never waits for learning or for
 //! the store, an error is problem+json with a stable code, and no answer holds a secret.
 
 mod health;
+mod metrics;
 mod model;
 mod page;
 pub mod problem;
@@ -50,6 +52,7 @@ pub fn app(state: AppState) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/model", get(model::model))
         .route("/snapshots", get(model::snapshots))
+        .route("/metrics", get(metrics::metrics))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))

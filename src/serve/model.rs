@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::AppState;
 use super::recommend::ModelStamp;
 use super::status::{Phase, SnapshotSummary};
-use crate::consume::PartitionLag;
+use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::learn::prequential::Metrics;
 
@@ -26,7 +26,7 @@ pub(super) struct ModelAnswer {
     /// Dead letters by reason.
     rejects: BTreeMap<Reason, u64>,
     durable_seq: u64,
-    lag: Vec<PartitionLag>,
+    lag: Vec<Lag>,
     /// The newest snapshot.
     snapshot: Option<SnapshotSummary>,
 }

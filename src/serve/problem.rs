@@ -26,6 +26,14 @@ impl Problem {
     pub fn bad_request(code: &'static str, detail: String) -> Self {
         Self { code, status: 400, title: "Bad request", detail }
     }
+
+    /// A fault of our own, whose cause goes to the log.
+    #[must_use]
+    pub fn internal(cause: &str) -> Self {
+        tracing::error!(cause, "a request could not be answered");
+        let detail = "the request could not be answered; the log has the cause".into();
+        Self { code: "internal", status: 500, title: "Internal error", detail }
+    }
 }
 
 impl IntoResponse for Problem {
@@ -36,8 +44,10 @@ impl IntoResponse for Problem {
 }
 
 pub(super) async fn no_such_route(uri: Uri) -> Problem {
-    let detail =
-        format!("nothing is at {:?}; try /recommend/<user>, /model, /snapshots, /livez or /readyz", uri.path());
+    let detail = format!(
+        "nothing is at {:?}; try /recommend/<user>, /model, /snapshots, /metrics, /livez or /readyz",
+        uri.path()
+    );
     Problem { code: "not_found", status: 404, title: "Not found", detail }
 }
 
@@ -49,7 +59,5 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the layer's")]
 pub(super) fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
     let text = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied());
-    tracing::error!(cause = text.unwrap_or("unknown"), "a request handler panicked");
-    let detail = "the request could not be answered; the log has the cause".into();
-    Problem { code: "internal", status: 500, title: "Internal error", detail }.into_response()
+    Problem::internal(text.unwrap_or("unknown")).into_response()
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::Item;
-use crate::consume::PartitionLag;
+use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::telemetry::now_ms;
 
@@ -27,6 +27,11 @@ pub enum Phase {
     Stopping,
     /// Stopped by an error.
     Failed,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 5] = [Self::Starting, Self::Recovering, Self::Running, Self::Stopping, Self::Failed];
 }
 
 /// One snapshot, for people and programs.
@@ -58,6 +63,11 @@ pub enum Part {
     Store,
 }
 
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 2] = [Self::Log, Self::Store];
+}
+
 /// Why a part does not work now; the engine goes on by itself when it does again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trouble {
@@ -80,7 +90,7 @@ pub struct Status {
     /// Snapshots in the store, the newest first.
     pub snapshots: ArcSwap<Vec<SnapshotSummary>>,
     /// Lag of each assigned partition.
-    pub lag: ArcSwap<Vec<PartitionLag>>,
+    pub lag: ArcSwap<Vec<Lag>>,
     /// Items by id.
     pub items: ArcSwap<HashMap<String, Item>>,
     /// Learner and its parameters, by name.
@@ -107,9 +117,8 @@ impl Status {
     /// What the engine is about.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        let phases = [Phase::Starting, Phase::Recovering, Phase::Running, Phase::Stopping];
         let now = self.phase.load(Ordering::Acquire);
-        phases.into_iter().find(|phase| *phase as u8 == now).unwrap_or(Phase::Failed)
+        Phase::ALL.into_iter().find(|phase| *phase as u8 == now).unwrap_or(Phase::Failed)
     }
 
     /// Moves on to another phase.
@@ -172,10 +181,10 @@ impl Status {
         }
     }
 
-    /// Records that are on the log and not yet read, over all assigned partitions.
+    /// Records that are on the log and not yet durable, over all assigned partitions.
     #[must_use]
     pub fn total_lag(&self) -> i64 {
-        self.lag.load().iter().map(|lag| (lag.end - lag.position).max(0)).sum()
+        self.lag.load().iter().map(|lag| lag.messages).sum()
     }
 }
 

@@ -1,14 +1,17 @@
 //! Each route as a client sees it: success, cold, bad input, not ready.
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use axum::http::{Request, Response};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::status::Phase;
+use super::status::{Part, Phase, SnapshotSummary};
 use super::*;
 use crate::capture::Item;
 use crate::config::Config;
+use crate::consume::lag::{Lag, LagState};
 use crate::decode::{Reason, testing};
 use crate::gather::MicroBatch;
 use crate::learn::Recommender;
@@ -94,6 +97,107 @@ async fn readiness_follows_the_engine_and_liveness_does_not() {
     state.status.set_phase(Phase::Failed);
     assert_eq!(get(&state, "/readyz").await.0, 503);
     assert_eq!(get(&state, "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn trouble_is_told_and_leaves_it_ready_to_answer() {
+    let state = state();
+    state.status.set_phase(Phase::Running);
+    assert_eq!(get(&state, "/readyz").await.2["learning"], true);
+    state.status.begin_trouble(Part::Store, "no space left".into());
+    let (status, _, body) = get(&state, "/readyz").await;
+    assert_eq!((status, &body["ready"], &body["learning"]), (200, &json!(true), &json!(false)));
+    let trouble = &body["troubles"][0];
+    assert_eq!((&trouble["part"], &trouble["reason"]), (&json!("store"), &json!("no space left")));
+    assert!(trouble["since_ms"].as_i64() > Some(0), "{trouble}");
+    assert_eq!(get(&state, "/recommend/a%2Fb").await.0, 200);
+    state.status.end_trouble(Part::Store);
+    let (_, _, body) = get(&state, "/readyz").await;
+    assert_eq!((&body["learning"], &body["troubles"]), (&json!(true), &json!([])));
+}
+
+/// A state in which every metric has a sample.
+fn state_with_everything() -> AppState {
+    let state = state();
+    let status = &state.status;
+    status.set_phase(Phase::Running);
+    status.set_durable_seq(3);
+    status.count_rejects([(Reason::InvalidJson, 2)]);
+    status.begin_trouble(Part::Log, "away".into());
+    let lag = Lag {
+        topic: "clicks\"\\".into(),
+        partition: 3,
+        position: 8,
+        durable: 7,
+        end: 12,
+        messages: 5,
+        seconds: Some(1.5),
+        state: LagState::Stalled,
+    };
+    status.lag.store(Arc::new(vec![lag]));
+    let (sha256, created_at_ms) = (String::new(), crate::telemetry::now_ms() - 60_000);
+    let snapshot = SnapshotSummary { seq: 3, created_at_ms, sha256, users: 1, items: 1, mae: 0.0, rmse: 0.0 };
+    status.snapshots.store(Arc::new(vec![snapshot]));
+    state
+}
+
+#[tokio::test]
+async fn metrics_are_those_of_the_status_in_prometheus_text() {
+    let (status, kind, body) = get(&state_with_everything(), "/metrics").await;
+    assert_eq!((status, kind.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    let text = body.as_str().unwrap();
+    let partition = "topic=\"clicks\\\"\\\\\",partition=\"3\"";
+    for line in [
+        "freshet_events_learned_total 4",
+        "freshet_events_durable_total 3",
+        "freshet_dead_letters_total{reason=\"invalid_json\"} 2",
+        "freshet_failures_total{part=\"log\"} 1",
+        "freshet_trouble{part=\"log\"} 1.0",
+        "freshet_trouble{part=\"store\"} 0.0",
+        "freshet_phase{phase=\"running\"} 1.0",
+        "freshet_phase{phase=\"failed\"} 0.0",
+        &format!("freshet_lag_messages{{{partition}}} 5.0"),
+        &format!("freshet_lag_seconds{{{partition}}} 1.5"),
+        &format!("freshet_lag_state{{{partition},state=\"stalled\"}} 1.0"),
+        &format!("freshet_lag_state{{{partition},state=\"ok\"}} 0.0"),
+        "freshet_model_users 3.0",
+        "freshet_model_items 3.0",
+        "freshet_snapshots 1.0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");
+    }
+    let age = text.lines().find_map(|line| line.strip_prefix("freshet_snapshot_age_seconds ")).unwrap();
+    assert!((60.0..120.0).contains(&age.parse::<f64>().unwrap()), "{age}");
+}
+
+#[tokio::test]
+async fn every_metric_is_described_before_its_samples_and_no_name_is_there_twice() {
+    for (state, whole) in [(state(), false), (state_with_everything(), true)] {
+        let text = get(&state, "/metrics").await.2.as_str().unwrap().to_owned();
+        let (mut helped, mut typed, mut samples, mut filled) = (vec![], vec![], vec![], BTreeSet::new());
+        for line in text.lines() {
+            if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+                assert!(name.starts_with("freshet_") && help.len() > 10, "{line}");
+                helped.push(name);
+            } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                assert_eq!(helped.last(), Some(&name), "{line}");
+                typed.push(name);
+            } else {
+                let (sample, value) = line.rsplit_once(' ').unwrap();
+                let name = sample.split('{').next().unwrap();
+                assert!(value.parse::<f64>().unwrap().is_finite(), "{line}");
+                assert_eq!(typed.last(), Some(&name), "{line} is not under its family");
+                samples.push(sample);
+                filled.insert(name);
+            }
+        }
+        assert_eq!(helped, typed);
+        let names = BTreeSet::from_iter(&typed).len();
+        assert_eq!(names, typed.len(), "a name is there twice: {typed:?}");
+        assert_eq!(BTreeSet::from_iter(&samples).len(), samples.len(), "a sample is there twice: {samples:?}");
+        assert!(!whole || filled.len() == names, "{filled:?} of {typed:?}");
+    }
 }
 
 #[tokio::test]

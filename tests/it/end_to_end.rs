@@ -214,7 +214,15 @@ fn assert_answers_agree(engine: &mut Engine, servers: &Servers) {
     // The lag is asked for once a second.
     let ready = engine.wait("/readyz", "nothing is left to read", |answer: &Value| answer["lag"] == 0);
     let model = engine.json("/model");
-    assert_eq!(ready, json!({"ready": true, "phase": "running", "seq": ROWS, "durable_seq": ROWS, "lag": 0}));
+    let partition = json!({
+        "topic": servers.topic, "partition": 0, "position": ROWS, "durable": ROWS, "end": ROWS, "messages": 0,
+        "seconds": 0.0, "state": "ok",
+    });
+    let expected = json!({
+        "ready": true, "phase": "running", "learning": true, "troubles": [], "seq": ROWS, "durable_seq": ROWS, "lag": 0,
+        "partitions": [partition],
+    });
+    assert_eq!(ready, expected);
     for seq in [&model["seq"], &model["durable_seq"], &model["metrics"]["events"], &model["lag"][0]["end"]] {
         assert_eq!(*seq, ROWS, "{model}");
     }

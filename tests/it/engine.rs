@@ -2,20 +2,16 @@
 //! damaged or pushed aside. What must come out each time is what an undisturbed run learns, bit for bit.
 
 use std::net::TcpListener;
-use std::thread::sleep;
-use std::time::Duration;
 
 use freshet::capture::producer::{self, Record};
 use freshet::config::Config;
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64;
 use rusqlite::params;
 use serde_json::{Value, json};
 
 use crate::program::Freshet;
 
 /// Small batches and frequent snapshots, so that a kill finds each of them half done.
-const SETTINGS: [&str; 3] = ["gather.size=64", "store.snapshot_every=3000", "store.write_batch=512"];
+pub(crate) const SETTINGS: [&str; 3] = ["gather.size=64", "store.snapshot_every=3000", "store.write_batch=512"];
 
 fn freshet(more: &[&str]) -> Freshet {
     Freshet::new(&[&SETTINGS, more].concat())
@@ -56,37 +52,6 @@ fn assert_whole(freshet: &Freshet, events: u64) {
     ] {
         assert_eq!(freshet.ask::<i64>(sql), expected, "{sql}");
     }
-}
-
-#[test]
-fn killed_at_any_moment_it_loses_nothing_and_doubles_nothing() {
-    const EVENTS: u64 = 20_000;
-    let undisturbed = freshet(&[]);
-    replay(&undisturbed, EVENTS);
-    let expected = learn(&undisturbed, EVENTS);
-
-    let killed = freshet(&[]);
-    let mut random = Pcg64::seed_from_u64(20_000);
-    let replaying = killed.spawn(&["replay", "sample", "--limit", &EVENTS.to_string(), "--rate", "4000/s"]);
-    for _ in 0..5 {
-        let mut engine = killed.start();
-        let ready = engine.wait("/readyz", "it learns", |ready| ready["ready"] == true);
-        let target = (ready["seq"].as_u64().unwrap() + random.random_range(500..3_000)).min(EVENTS);
-        engine.wait("/readyz", &format!("{target} events are learned"), |now| now["seq"].as_u64() >= Some(target));
-        sleep(Duration::from_millis(random.random_range(0..30)));
-        engine.kill();
-        // Once more while it recovers.
-        let engine = killed.start();
-        sleep(Duration::from_millis(random.random_range(0..30)));
-        engine.kill();
-    }
-    let mut engine = killed.start();
-    replaying.wait().succeeded();
-    engine.learned(EVENTS);
-    engine.stop().succeeded();
-    assert_whole(&killed, EVENTS);
-    assert_eq!(newest_hash(&killed, EVENTS), expected);
-    killed.must(&["snapshots", "show", "latest"]);
 }
 
 /// Kills the engine once, and then has it learn everything again from nothing but the stored events.
@@ -133,7 +98,7 @@ fn rehearsals_are_learned_again_from_the_store_bit_for_bit() {
 }
 
 /// Records that are no events, each with the reason that its dead letter must have.
-fn garbage() -> Vec<(Vec<u8>, &'static str)> {
+pub(crate) fn garbage() -> Vec<(Vec<u8>, &'static str)> {
     [
         (&b"\xff\xfe\x00\x9f garbage"[..], "invalid_utf8"),
         (b"hello", "invalid_json"),

@@ -176,6 +176,12 @@ impl Running {
         assert!(sent.success(), "cannot signal {}", self.account());
     }
 
+    /// `kill -9`, and the end.
+    pub(crate) fn kill(self) -> Ended {
+        self.signal("KILL");
+        self.wait()
+    }
+
     /// Looks until there is something, while the command runs. What `look` found instead is told if it never comes.
     fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Result<T, String>) -> T {
         let deadline = Instant::now() + PATIENCE;
@@ -236,6 +242,19 @@ impl Engine {
         })
     }
 
+    /// Waits until it learns: events become durable, or none are left.
+    pub(crate) fn learns(&mut self) -> Value {
+        let mut first = None;
+        self.wait("/readyz", "it learns", |ready| {
+            if ready["ready"] != true || ready["learning"] != true {
+                return false;
+            }
+            let durable = ready["durable_seq"].as_u64();
+            let none_left = ready["lag"] == 0 && ready["partitions"].as_array().is_some_and(|all| !all.is_empty());
+            none_left || durable > *first.get_or_insert(durable)
+        })
+    }
+
     /// SIGTERM, and the end.
     pub(crate) fn stop(self) -> Ended {
         self.running.signal("TERM");
@@ -244,8 +263,12 @@ impl Engine {
 
     /// `kill -9`, and the end.
     pub(crate) fn kill(self) -> Ended {
-        self.running.signal("KILL");
-        self.running.wait()
+        self.running.kill()
+    }
+
+    /// Sends a signal, by name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.running.signal(name);
     }
 
     /// Waits for an end that comes by itself.

@@ -82,6 +82,16 @@ impl Kafka {
         self.server.kill();
     }
 
+    /// Stops it where it is (SIGSTOP).
+    pub(crate) fn stop(&self) {
+        self.server.stop();
+    }
+
+    /// Lets it go on after [`Self::stop`].
+    pub(crate) fn cont(&self) {
+        self.server.cont();
+    }
+
     /// Kills it if it runs, then starts it on the same log and port and waits until it answers.
     pub(crate) fn restart(&mut self) {
         self.kill();

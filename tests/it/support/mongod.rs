@@ -48,6 +48,16 @@ impl Mongod {
         self.server.kill();
     }
 
+    /// Stops it where it is (SIGSTOP).
+    pub(crate) fn stop(&self) {
+        self.server.stop();
+    }
+
+    /// Lets it go on after [`Self::stop`].
+    pub(crate) fn cont(&self) {
+        self.server.cont();
+    }
+
     /// Kills it if it runs, then starts it on the same data and port and waits until it is primary.
     pub(crate) fn restart(&mut self) {
         self.kill();

@@ -119,6 +119,22 @@ impl Server {
         }
     }
 
+    /// Stops the server where it is (SIGSTOP), as if its machine had hung.
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a stopped server go on.
+    pub(crate) fn cont(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let running = self.running.as_ref().expect("only a server that runs is signalled");
+        let sent = Command::new("kill").args(["-s", name, &running.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|sent| sent.success()), "cannot signal {}", self.name);
+    }
+
     fn spawn<S: AsRef<OsStr>>(&self, program: &[S]) -> std::io::Result<Guarded> {
         let log = self.append_log()?;
         let mut child = Command::new("sh")

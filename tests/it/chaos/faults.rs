@@ -1,0 +1,62 @@
+//! Row 3: the process dies between each two steps of a batch, at every place that [`freshet::fault`] lists.
+
+use std::collections::BTreeSet;
+
+use freshet::fault::{POINTS, VARIABLE};
+
+use super::Row;
+use super::site::{Site, undisturbed};
+
+const EVENTS: u64 = 6_000;
+
+/// Snapshots are so frequent, and so few are kept, that each place is passed three times.
+const SETTINGS: [&str; 3] = ["store.snapshot_every=1000", "store.keep_last=1", "store.keep_hourly=0"];
+
+#[test]
+fn embedded_short() {
+    let passages = POINTS.iter().zip((1..=3).cycle()).map(|((_, name), passage)| (*name, passage));
+    row(Site::embedded, passages, "death at each place of `fault::POINTS`, embedded log and store");
+}
+
+#[test]
+#[ignore = "make chaos"]
+fn embedded_long() {
+    let passages = POINTS.iter().flat_map(|(_, name)| (1..=3).map(move |passage| (*name, passage)));
+    row(Site::embedded, passages, "death at each place of `fault::POINTS`, three times, embedded log and store");
+}
+
+#[test]
+#[ignore = "make chaos"]
+fn servers_long() {
+    let passages = POINTS.iter().zip((1..=3).cycle()).map(|((_, name), passage)| (*name, passage));
+    row(Site::shared, passages, "death at each place of `fault::POINTS`, Kafka and MongoDB");
+}
+
+fn row(site: fn() -> Site, passages: impl Iterator<Item = (&'static str, u32)>, what: &str) {
+    let expected = undisturbed(EVENTS);
+    let (mut recoveries, mut last) = (Vec::new(), None);
+    for (name, passage) in passages {
+        let mut site = site();
+        SETTINGS.iter().for_each(|setting| site.freshet.set(setting));
+        site.replay(EVENTS);
+        die(&mut site, &format!("{name}:{passage}"));
+        let (mut engine, took) = site.recover();
+        recoveries.push(took);
+        engine.learned(EVENTS);
+        let hash = site.same_hash(engine, EVENTS, &expected);
+        let account = site.account(EVENTS, &BTreeSet::new());
+        assert_eq!((account.events, account.lost, account.twice), (EVENTS, 0, 0), "{name}:{passage}");
+        last = Some((account, hash));
+    }
+    let (account, hash) = last.expect("there are places");
+    Row { what, times: recoveries.len(), account, recoveries, hash }.conclude();
+}
+
+/// Runs the engine to its death at a place.
+fn die(site: &mut Site, fault: &str) {
+    site.freshet.variable(VARIABLE, fault);
+    let ended = site.freshet.spawn(&["run"]).wait();
+    assert!(ended.code.is_none() && ended.stderr.contains("dying at"), "it did not die at {fault}: {ended}");
+    // An empty one is none.
+    site.freshet.variable(VARIABLE, "");
+}
