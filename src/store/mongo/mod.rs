@@ -6,6 +6,7 @@
 mod connect;
 mod documents;
 mod failure;
+mod prune;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -20,10 +21,12 @@ use mongodb::{Collection, Database};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::documents::{BlockDoc, CATALOG_ID, EventDoc, by_id, from_id};
+use self::documents::{BlockDoc, CATALOG_ID, ENGINE_ID, EngineDoc, EventDoc, by_id, from_id};
 use self::failure::{DUPLICATE_KEY, Place};
-use self::transaction::Writer;
-use super::{Block, Catalog, Claim, DurableWrite, Hash, LearnedEvent, Manifest, Store, StoreError, rules};
+use self::transaction::{NewSnapshot, Writer};
+use super::{
+    Block, Catalog, Claim, DurableWrite, Hash, LearnedEvent, Listed, Manifest, Pruned, Retention, Store, StoreError, rules,
+};
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
 use crate::decode::Reason;
@@ -152,6 +155,14 @@ impl Store for MongoStore {
         self.ask("claim the store", self.writer.claim()).await
     }
 
+    async fn state(&self) -> Result<Claim, StoreError> {
+        self.ask("read where the engine stands", async {
+            let engine: Collection<EngineDoc> = self.database.collection("engine");
+            Ok(engine.find_one(doc! {"_id": ENGINE_ID}).await?.map(Claim::from).unwrap_or_default())
+        })
+        .await
+    }
+
     async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
         self.writer.persist(&self.place, epoch, write).await
     }
@@ -213,8 +224,21 @@ impl Store for MongoStore {
         Ok(())
     }
 
-    async fn put_manifest(&self, epoch: u64, manifest: &Manifest) -> Result<(), StoreError> {
-        self.writer.put_manifest(&self.place, epoch, manifest).await
+    async fn put_manifest(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError> {
+        self.writer.put_snapshot(&self.place, epoch, NewSnapshot { manifest, blocks, begins: false }).await
+    }
+
+    async fn begin(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError> {
+        self.writer.put_snapshot(&self.place, epoch, NewSnapshot { manifest, blocks, begins: true }).await
+    }
+
+    async fn prune(&self, epoch: Option<u64>, keep: Retention, dry_run: bool) -> Result<Pruned, StoreError> {
+        self.prune_all(epoch, keep, dry_run).await
+    }
+
+    async fn listed(&self) -> Result<Vec<Listed>, StoreError> {
+        let manifests = self.ask("list snapshots", self.raw_manifests()).await?;
+        Ok(manifests.iter().rev().map(prune::listed).collect())
     }
 
     async fn manifests(&self, limit: usize) -> Result<Vec<Manifest>, StoreError> {
