@@ -102,10 +102,9 @@ fn no_beginning(store: &dyn Store, base: u64, wrong: &[String], flags: Option<St
     let back = || format!("put snapshot {base} back with `freshet snapshots restore FILE`");
     let (what, advice) = match flags {
         _ if !wrong.is_empty() => (wrong.join("; "), back()),
-        Some(flags) => (
-            "they were learned under other parameters".to_owned(),
-            format!("start with {flags}, or on an empty store"),
-        ),
+        Some(flags) => {
+            ("they were learned under other parameters".to_owned(), format!("start with {flags}, or on an empty store"))
+        }
         None => ("none is there".to_owned(), back()),
     };
     let reason = format!("it began with snapshot {base}, and none from there on can be used: {what}; {advice}");

@@ -294,7 +294,10 @@ mod tests {
         let wanted = named(&config);
         assert_eq!(differences(&ours, &ours), []);
         let flags = flags(&wanted, &ours);
-        assert!(flags.contains("--set biased_mf.factors=") && flags.contains("--set learn.rating=biased-mf"), "{flags}");
+        assert!(
+            flags.contains("--set biased_mf.factors=") && flags.contains("--set learn.rating=biased-mf"),
+            "{flags}"
+        );
         assert!(flags.contains("--set learn.seed=7") && !flags.contains("bayesian_mf"), "{flags}");
     }
 

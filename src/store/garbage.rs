@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Block, Hash, Listed, Manifest, Pruned, Retention, SNAPSHOT_FORMAT, rules, snapshot};
 
 /// What the manifest of any format says.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct Head {
     #[serde(default)]
     format: Option<u32>,

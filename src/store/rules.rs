@@ -91,11 +91,7 @@ pub(super) fn progress_of(manifest: &Manifest) -> Progress {
 }
 
 /// Refuses a manifest some of whose blocks were not found.
-pub(super) fn check_present(
-    location: &str,
-    manifest: &Manifest,
-    missing: &BTreeSet<Hash>,
-) -> Result<(), StoreError> {
+pub(super) fn check_present(location: &str, manifest: &Manifest, missing: &BTreeSet<Hash>) -> Result<(), StoreError> {
     let Some(first) = missing.first() else { return Ok(()) };
     let (seq, location, count, first) = (manifest.seq, location.into(), missing.len(), *first);
     Err(StoreError::MissingBlocks { seq, location, count, first })

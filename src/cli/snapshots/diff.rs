@@ -172,7 +172,8 @@ fn print(diff: &Diff) -> anyhow::Result<()> {
     let mut parts =
         out::table(&["part", "rows", "blocks shared", "changed", "new", "bytes", "rows moved, mean", "most"]);
     for section in sections {
-        let moved = |of: fn(&Moved) -> f64| section.moved.as_ref().map_or_else(String::new, |by| format!("{:.4}", of(by)));
+        let moved =
+            |of: fn(&Moved) -> f64| section.moved.as_ref().map_or_else(String::new, |by| format!("{:.4}", of(by)));
         let [rows_a, rows_b] = section.rows.map(|rows| HumanCount(rows).to_string());
         parts.add_row([
             section.name.clone(),

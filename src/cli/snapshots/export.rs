@@ -16,8 +16,10 @@ use crate::store::{Manifest, Store};
 /// The file is a ZIP with the manifest and every block, each under its SHA-256; `freshet snapshots restore` and
 /// `freshet run --from-snapshot` read it.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:\n  freshet snapshots export\n  freshet snapshots export 100000 --output model.zip\n  \
-                        freshet snapshots export latest --format npy --output factors")]
+#[command(
+    after_help = "Examples:\n  freshet snapshots export\n  freshet snapshots export 100000 --output model.zip\n  \
+                        freshet snapshots export latest --format npy --output factors"
+)]
 pub(super) struct Args {
     /// The snapshot's seq, or "latest".
     #[arg(default_value = "latest")]

@@ -15,10 +15,10 @@ use crate::store::{Retention, Store};
 #[command(after_help = "Examples:\n  freshet snapshots prune --dry-run\n  \
                         freshet snapshots prune --keep-last 1 --keep-hourly 0")]
 pub(super) struct Args {
-    /// Newest snapshots to keep; without it store.keep_last.
+    /// Newest snapshots to keep; without it `store.keep_last`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep_last: Option<u32>,
-    /// Hours of which to keep the newest snapshot each; without it store.keep_hourly.
+    /// Hours of which to keep the newest snapshot each; without it `store.keep_hourly`.
     #[arg(long, value_name = "N")]
     keep_hourly: Option<u32>,
     /// Only says what would go.
@@ -40,11 +40,11 @@ pub(super) async fn run(args: &Args, store: &dyn Store, config: &StoreConfig) ->
     if args.json {
         return out::print(&format!("{}\n", serde_json::to_string_pretty(&pruned)?));
     }
-    let mut table = out::table(&["seq", "taken", if args.dry_run { "would" } else { "did" }]);
+    let mut table = out::table(&["seq", "taken", if args.dry_run { "would be" } else { "was" }]);
     for one in &listed {
         let goes = pruned.snapshots.contains(&one.seq);
         let taken = one.created_at_ms.map(taken).unwrap_or_default();
-        table.add_row([HumanCount(one.seq).to_string(), taken, if goes { "go" } else { "stay" }.to_owned()]);
+        table.add_row([HumanCount(one.seq).to_string(), taken, if goes { "deleted" } else { "kept" }.to_owned()]);
     }
     if let Some(waiting) = &pruned.waiting {
         tracing::warn!("{waiting}");

@@ -142,5 +142,6 @@ async fn belongs(store: &dyn Store, state: &Claim, archive: &Archive) -> anyhow:
 
 /// The manifest of that `seq`, if it is there and can be read.
 async fn stored(store: &dyn Store, seq: u64) -> anyhow::Result<Option<Manifest>> {
-    Ok(store.manifests(usize::MAX).await?.into_iter().find(|manifest| manifest.seq == seq))
+    let listed = store.listed().await?.into_iter().find(|one| one.seq == seq);
+    Ok(listed.and_then(|one| one.readable().ok().cloned()))
 }

@@ -96,10 +96,10 @@ impl File {
         })
     }
 
-    fn persist(&self, epoch: u64, write: DurableWrite) -> Result<(), StoreError> {
+    fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
         self.write("store events", |transaction| {
             let stored = rows::engine(transaction)?;
-            if rules::standing(&self.location, &stored, epoch, &write)? == Standing::Done {
+            if rules::standing(&self.location, &stored, epoch, write)? == Standing::Done {
                 return Ok(());
             }
             rows::insert_events(transaction, &write.events)?;
@@ -241,7 +241,7 @@ impl Store for EmbeddedStore {
 
     async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
         let write = write.clone();
-        self.run(move |file| file.persist(epoch, write)).await
+        self.run(move |file| file.persist(epoch, &write)).await
     }
 
     async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {

@@ -10,12 +10,12 @@ use rusqlite::Connection;
 use super::{File, Sql, rows};
 use crate::fault::{self, Point};
 use crate::store::garbage::Choice;
-use crate::store::{Pruned, Retention, StoreError, rules};
+use crate::store::{Hash, Pruned, Retention, StoreError, rules};
 
 /// What is deleted.
 struct Plan {
     pruned: Pruned,
-    blocks: Vec<String>,
+    blocks: Vec<Hash>,
 }
 
 impl File {
@@ -36,7 +36,7 @@ impl File {
             }
             fault::pass(Point::ManifestsPruned);
             for hash in &plan.blocks {
-                rows::delete_block(transaction, hash)?;
+                rows::delete_block(transaction, *hash)?;
             }
             Ok(plan.pruned)
         })

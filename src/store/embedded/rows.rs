@@ -152,15 +152,18 @@ pub(super) fn missing(connection: &Connection, hashes: &[Hash]) -> Result<BTreeS
 }
 
 /// Blocks with their size that are not among `live`.
-pub(super) fn dead_blocks(connection: &Connection, live: &BTreeSet<Hash>) -> Result<Vec<(String, u64)>> {
+pub(super) fn dead_blocks(connection: &Connection, live: &BTreeSet<Hash>) -> Result<Vec<(Hash, u64)>> {
     let mut statement = connection.prepare_cached("SELECT hash, size FROM blocks")?;
-    let live: BTreeSet<String> = live.iter().map(Hash::to_string).collect();
-    let stored = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, number(row, 1)?)))?;
+    let stored = statement.query_map([], |row| {
+        let name = row.get_ref(0)?.as_str()?;
+        let hash = name.parse().map_err(|_| unreadable(0, Type::Text, format!("{name:?} names no block")))?;
+        Ok((hash, number(row, 1)?))
+    })?;
     stored.filter(|block| block.as_ref().map_or(true, |(hash, _)| !live.contains(hash))).collect()
 }
 
-pub(super) fn delete_block(connection: &Connection, hash: &str) -> Result<()> {
-    connection.prepare_cached("DELETE FROM blocks WHERE hash = ?1")?.execute([hash]).map(|_| ())
+pub(super) fn delete_block(connection: &Connection, hash: Hash) -> Result<()> {
+    connection.prepare_cached("DELETE FROM blocks WHERE hash = ?1")?.execute([hash.to_string()]).map(|_| ())
 }
 
 pub(super) fn delete_manifest(connection: &Connection, seq: u64) -> Result<()> {

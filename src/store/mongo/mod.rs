@@ -25,7 +25,8 @@ use self::documents::{BlockDoc, CATALOG_ID, ENGINE_ID, EngineDoc, EventDoc, by_i
 use self::failure::{DUPLICATE_KEY, Place};
 use self::transaction::{NewSnapshot, Writer};
 use super::{
-    Block, Catalog, Claim, DurableWrite, Hash, LearnedEvent, Listed, Manifest, Pruned, Retention, Store, StoreError, rules,
+    Block, Catalog, Claim, DurableWrite, Hash, LearnedEvent, Listed, Manifest, Pruned, Retention, Store, StoreError,
+    rules,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;

@@ -289,11 +289,7 @@ fn progress_fields(progress: &Progress) -> Result<Document, Error> {
 }
 
 /// Those of the blocks that are not there.
-async fn missing(
-    database: &Database,
-    session: &mut ClientSession,
-    blocks: &[Hash],
-) -> Result<BTreeSet<Hash>, Error> {
+async fn missing(database: &Database, session: &mut ClientSession, blocks: &[Hash]) -> Result<BTreeSet<Hash>, Error> {
     let mut missing: BTreeSet<Hash> = blocks.iter().copied().collect();
     let stored = database.collection::<BlockId>("blocks");
     let wanted: Vec<String> = missing.iter().map(ToString::to_string).collect();

@@ -116,7 +116,8 @@ impl Archive {
             unsuitable(format!("it is no exported snapshot ({reason}); give a file of `freshet snapshots export`"))
         };
         let about = content(&mut zip, ABOUT).map_err(|reason| foreign(format!("{ABOUT}: {reason}")))?;
-        let Version { format } = serde_json::from_slice(&about).map_err(|error| foreign(format!("{ABOUT}: {error}")))?;
+        let Version { format } =
+            serde_json::from_slice(&about).map_err(|error| foreign(format!("{ABOUT}: {error}")))?;
         if format > EXPORT_FORMAT {
             return Err(unsuitable(format!(
                 "it has export format {format}, this program reads up to {EXPORT_FORMAT}; use a newer freshet"

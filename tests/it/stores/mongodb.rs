@@ -19,7 +19,7 @@ async fn documents_are_readable() {
     write.rejects.push(reject(1, Reason::InvalidUtf8));
     store.persist(epoch, &write).await.unwrap();
     store.put_blocks(vec![block(1)]).await.unwrap();
-    store.put_manifest(epoch, &manifest(1)).await.unwrap();
+    store.put_manifest(epoch, &manifest(1), &[]).await.unwrap();
     let database = database(support::mongodb(), &name).await;
     let find =
         async |collection: &str| database.collection::<Document>(collection).find_one(doc! {}).await.unwrap().unwrap();
@@ -47,7 +47,7 @@ async fn a_manifest_of_a_later_format_is_passed_over() {
     let name = support::unique("stores");
     let store = store::open(&mongo(support::mongodb(), &name)).await.unwrap();
     let epoch = store.claim().await.unwrap().epoch;
-    store.put_manifest(epoch, &manifest(5)).await.unwrap();
+    store.put_manifest(epoch, &manifest(5), &[]).await.unwrap();
     let database = database(support::mongodb(), &name).await;
     let snapshots = database.collection::<Document>("snapshots");
     snapshots.insert_one(doc! {"_id": 6_i64, "format": 2, "shards": []}).await.unwrap();
