@@ -130,7 +130,7 @@ impl Durability {
         match self.store.prune(Some(self.epoch), self.keep, false).await {
             Ok(pruned) => {
                 let listed = self.status.snapshots.load();
-                let left = listed.iter().filter(|one| !pruned.snapshots.contains(&one.seq)).cloned().collect();
+                let left = listed.iter().filter(|one| pruned.kept.contains(&one.seq)).cloned().collect();
                 self.status.snapshots.store(Arc::new(left));
                 let Pruned { snapshots, blocks, bytes, waiting, .. } = pruned;
                 if let Some(waiting) = waiting {

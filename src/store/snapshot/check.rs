@@ -28,7 +28,8 @@ pub struct Found {
 pub async fn check<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result<Found, StoreError> {
     let mut found = Found::default();
     let Some(hashes) = finding(listed(source, manifest).await, &mut found.wrong)? else { return Ok(found) };
-    let hashes: Vec<Hash> = hashes.into_values().flatten().collect();
+    let index = manifest.sections.iter().flat_map(|section| &section.index).copied();
+    let hashes: Vec<Hash> = hashes.into_values().flatten().chain(index).collect();
     let mut damaged = Vec::new();
     for hashes in hashes.chunks(AT_ONCE) {
         for block in whole(source, hashes, &mut damaged).await? {
