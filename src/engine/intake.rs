@@ -88,7 +88,10 @@ impl Intake {
                     self.keep(batch);
                 }
                 Ok(()) = self.committable.changed() => self.commit().await,
-                _ = look.tick() => self.log.look(&mut *self.consumer, &self.committable.borrow().offsets.clone()).await,
+                _ = look.tick() => {
+                    let durable = self.committable.borrow().offsets.clone();
+                    self.log.look(&mut *self.consumer, &durable).await;
+                }
                 polled = self.consumer.poll(POLL_MAX), if !waits || self.waiting.paused => match polled? {
                     Polled::Records(records) => self.take_in(records),
                     Polled::WantedBack => self.give_back().await?,

@@ -30,7 +30,7 @@ use crate::serve::Status;
 use crate::serve::status::Phase;
 use crate::shutdown::StopDeadline;
 use crate::store::snapshot::Encoder;
-use crate::store::{Hash, Store, StoreError};
+use crate::store::{Hash, Retention, Store, StoreError};
 
 use recovery::Recovered;
 
@@ -165,6 +165,7 @@ impl Engine {
             progress,
             write_batch: self.config.store.write_batch,
             encoder: Encoder::new(self.named),
+            keep: Retention::of(&self.config.store),
             last_snapshot: snapshot,
             durable,
             status: Arc::clone(&self.status),
