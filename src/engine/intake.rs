@@ -56,7 +56,11 @@ impl Intake {
                     self.hand_on(batch).await;
                 }
                 Ok(()) = self.committable.changed() => self.commit().await?,
-                _ = lag.tick() => self.look_at_lag().await,
+                _ = lag.tick() => {
+                    self.look_at_lag().await;
+                    // Should the log be slow to answer, the next look must not come before any reading.
+                    lag.reset();
+                }
                 records = self.consumer.poll(POLL_MAX) => self.take_in(records?).await,
             }
         }

@@ -19,10 +19,7 @@ impl RecentIds {
     /// `ids` of the events before, with their `seq`s, in order. A window of 0 looks at no id.
     pub(super) fn new(window: usize, ids: Vec<(u64, String)>) -> Self {
         let mut recent = Self { window: window as u64, in_order: VecDeque::new(), seqs: HashMap::new() };
-        for (seq, id) in ids {
-            recent.forget(seq);
-            recent.insert(seq, &id);
-        }
+        ids.into_iter().for_each(|(seq, id)| recent.insert(seq, &id));
         recent
     }
 
@@ -48,11 +45,10 @@ impl RecentIds {
     }
 
     fn insert(&mut self, seq: u64, id: &str) {
-        if self.window > 0 {
-            let id: Arc<str> = id.into();
-            self.in_order.push_back((seq, Arc::clone(&id)));
-            self.seqs.insert(id, seq);
-        }
+        let id: Arc<str> = id.into();
+        self.in_order.push_back((seq, Arc::clone(&id)));
+        self.seqs.insert(id, seq);
+        self.forget(seq + 1);
     }
 }
 
