@@ -19,7 +19,9 @@ impl RecentIds {
     /// `ids` of the events before, with their `seq`s, in order. A window of 0 looks at no id.
     pub(super) fn new(window: usize, ids: Vec<(u64, String)>) -> Self {
         let mut recent = Self { window: window as u64, in_order: VecDeque::new(), seqs: HashMap::new() };
-        ids.into_iter().for_each(|(seq, id)| recent.insert(seq, &id));
+        for (seq, id) in ids {
+            recent.insert(seq, &id);
+        }
         recent
     }
 
