@@ -1,7 +1,8 @@
 //! What a prune may delete: the snapshots that are not kept, and the blocks that no other one names.
 //!
 //! Apart from the stores, so that both decide alike. A block may be deleted only if every manifest that stays is known
-//! to do without it; where one cannot be read, no block is deleted at all: safety before space.
+//! to do without it; where one cannot be read, no block is deleted at all: safety before space. Blocks that no snapshot
+//! ever named may be those of a snapshot that is just being stored: only the one writer, who knows, deletes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +47,7 @@ impl Listed {
 
 /// Which snapshots go, and which stay.
 pub(super) struct Choice<'l> {
-    pub(super) gone: Vec<u64>,
+    gone: Vec<&'l Listed>,
     kept: Vec<&'l Listed>,
 }
 
@@ -56,8 +57,8 @@ impl<'l> Choice<'l> {
         let taken: Vec<_> = listed.iter().filter_map(|one| Some((one.seq, one.prunable()?))).collect();
         let kept = keep.keep(&taken, base);
         let stays = |one: &&Listed| one.prunable().is_none() || kept.contains(&one.seq);
-        let (kept, gone): (Vec<_>, Vec<_>) = listed.iter().partition(stays);
-        Self { gone: gone.into_iter().map(|one| one.seq).collect(), kept }
+        let (kept, gone) = listed.iter().partition(stays);
+        Self { gone, kept }
     }
 
     pub(super) fn is_kept(&self, seq: u64) -> bool {
@@ -66,41 +67,57 @@ impl<'l> Choice<'l> {
 
     /// What is deleted by it, no block yet.
     pub(super) fn pruned(&self) -> Pruned {
-        let kept = self.kept.iter().map(|one| one.seq).collect();
-        Pruned { snapshots: self.gone.clone(), kept, ..Pruned::default() }
+        let seqs = |listed: &[&Listed]| listed.iter().map(|one| one.seq).collect();
+        Pruned { snapshots: seqs(&self.gone), kept: seqs(&self.kept), ..Pruned::default() }
     }
 
-    /// The index blocks of the snapshots that stay.
+    /// The index blocks by which [`Choice::dead`] decides.
+    pub(super) fn index(&self) -> Vec<Hash> {
+        let readable = self.kept.iter().chain(&self.gone).filter_map(|one| one.readable().ok());
+        readable.flat_map(index).collect()
+    }
+
+    /// Which blocks go, by what was found of the index blocks: those that the snapshots that go name, or with `orphans`
+    /// all, but none that a snapshot that stays names.
     ///
     /// # Errors
     /// Which snapshot's blocks cannot be known, and what to do.
-    pub(super) fn index(&self) -> Result<Vec<Hash>, String> {
-        let mut index = Vec::new();
-        for one in &self.kept {
-            let manifest = one.readable().map_err(|reason| self::waiting(one.seq, &reason))?;
-            index.extend(manifest.sections.iter().flat_map(|section| &section.index));
-        }
-        Ok(index)
-    }
-
-    /// Every block that the snapshots that stay name, by what was found of their index blocks.
-    ///
-    /// # Errors
-    /// As [`Choice::index`].
-    pub(super) fn live(&self, location: &str, found: &BTreeMap<Hash, Block>) -> Result<BTreeSet<Hash>, String> {
+    pub(super) fn dead(&self, location: &str, found: &BTreeMap<Hash, Block>, orphans: bool) -> Result<Dead, String> {
         let mut live = BTreeSet::new();
         for one in &self.kept {
-            let waiting = |reason: String| self::waiting(one.seq, &reason);
-            let manifest = one.readable().map_err(waiting)?;
-            for hash in manifest.sections.iter().flat_map(|section| &section.index) {
-                let block = rules::check_block(location, *hash, found.get(hash));
-                let block = block.map_err(|error| waiting(error.to_string()))?;
-                live.insert(*hash);
-                live.extend(snapshot::index_hashes(&block.bytes).map_err(waiting)?);
-            }
+            live.extend(named(one, location, found).map_err(|reason| waiting(one.seq, &reason))?);
         }
-        Ok(live)
+        let of_gone = || self.gone.iter().filter_map(|one| named(one, location, found).ok()).flatten().collect();
+        Ok(Dead { live, among: (!orphans).then(of_gone) })
     }
+}
+
+/// Which blocks go.
+pub(super) struct Dead {
+    live: BTreeSet<Hash>,
+    /// None for all.
+    among: Option<BTreeSet<Hash>>,
+}
+
+impl Dead {
+    pub(super) fn contains(&self, hash: &Hash) -> bool {
+        !self.live.contains(hash) && self.among.as_ref().is_none_or(|among| among.contains(hash))
+    }
+}
+
+/// Every block that a snapshot names, or why that cannot be known.
+fn named(one: &Listed, location: &str, found: &BTreeMap<Hash, Block>) -> Result<Vec<Hash>, String> {
+    let mut named = Vec::new();
+    for hash in index(one.readable()?) {
+        let block = rules::check_block(location, hash, found.get(&hash)).map_err(|error| error.to_string())?;
+        named.push(hash);
+        named.extend(snapshot::index_hashes(&block.bytes)?);
+    }
+    Ok(named)
+}
+
+fn index(manifest: &Manifest) -> impl Iterator<Item = Hash> {
+    manifest.sections.iter().flat_map(|section| section.index.iter().copied())
 }
 
 fn waiting(seq: u64, reason: &str) -> String {
@@ -124,9 +141,9 @@ mod tests {
             .map(|(seq, format)| listed(seq, format))
             .into();
         let choice = Choice::of(&all, Retention { last: 1, hourly: 0 }, 0);
-        assert_eq!(choice.gone, [2, 1]);
-        assert_eq!(choice.pruned().kept, [5, 4, 3]);
-        let reason = choice.index().unwrap_err();
+        let Pruned { snapshots, kept, .. } = choice.pruned();
+        assert_eq!((&snapshots[..], &kept[..]), (&[2, 1][..], &[5, 4, 3][..]));
+        let reason = choice.dead("s", &BTreeMap::new(), true).err().unwrap();
         assert!(reason.contains("snapshot 5") && reason.contains("format 99"), "{reason}");
     }
 }

@@ -277,9 +277,11 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Refused`] if the store is not empty; else as [`Store::put_manifest`].
     async fn begin(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError>;
 
-    /// Deletes the snapshots that `keep` does not keep, and every block that no snapshot names; with `dry_run` only says
-    /// what it would delete. Under an `epoch` it is refused once superseded; without one it needs no claim. Whoever
-    /// stores snapshots at the same time: no block that a manifest names is ever deleted.
+    /// Deletes the snapshots that `keep` does not keep, and the blocks that they alone named; with `dry_run` only says
+    /// what it would delete. Whoever stores snapshots at the same time: no block that a manifest names is ever deleted.
+    ///
+    /// With the `epoch` of the one writer, who stores no snapshot meanwhile, blocks that were never named go too, and it
+    /// is refused once that writer is superseded. Without one it needs no claim.
     ///
     /// # Errors
     /// If the store fails; what was deleted before stays so.

@@ -7,10 +7,11 @@ use crate::cli::out;
 use crate::config::StoreConfig;
 use crate::store::{Retention, Store};
 
-/// Deletes the snapshots that are not kept, and the blocks that none names any more.
+/// Deletes the snapshots that are not kept, and the blocks that they alone named.
 ///
-/// The engine does so after each snapshot, by the same rule. It may run meanwhile: nothing that a snapshot needs is ever
-/// deleted. The newest snapshot and the one that the store began with always stay.
+/// The engine does so after each snapshot, by the same rule, and deletes blocks that never became a snapshot too. It may
+/// run meanwhile: nothing that a snapshot needs is ever deleted. The newest snapshot and the one that the store began
+/// with always stay.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  freshet snapshots prune --dry-run\n  \
                         freshet snapshots prune --keep-last 1 --keep-hourly 0")]

@@ -23,14 +23,14 @@ impl File {
         if dry_run {
             return self.read("look for old snapshots", |connection| {
                 // One transaction, so that the blocks are those of the snapshots.
-                Ok(self.plan(&*connection.unchecked_transaction()?, keep)?.pruned)
+                Ok(self.plan(&*connection.unchecked_transaction()?, keep, epoch.is_some())?.pruned)
             });
         }
         self.write("delete old snapshots", |transaction| {
             if let Some(epoch) = epoch {
                 rules::check_epoch(&self.location, rows::engine(transaction)?.epoch, epoch)?;
             }
-            let plan = self.plan(transaction, keep)?;
+            let plan = self.plan(transaction, keep, epoch.is_some())?;
             for seq in &plan.pruned.snapshots {
                 rows::delete_manifest(transaction, *seq)?;
             }
@@ -42,16 +42,16 @@ impl File {
         })
     }
 
-    fn plan(&self, connection: &Connection, keep: Retention) -> Sql<Plan> {
+    fn plan(&self, connection: &Connection, keep: Retention, orphans: bool) -> Sql<Plan> {
         let listed = rows::listed(connection)?;
         let choice = Choice::of(&listed, keep, rows::engine(connection)?.base);
         let mut pruned = choice.pruned();
         let mut found = BTreeMap::new();
-        for hash in choice.index().unwrap_or_default() {
+        for hash in choice.index() {
             found.extend(rows::block(connection, hash)?.map(|block| (hash, block)));
         }
-        let dead = match choice.live(&self.location, &found) {
-            Ok(live) => rows::dead_blocks(connection, &live)?,
+        let dead = match choice.dead(&self.location, &found, orphans) {
+            Ok(dead) => rows::dead_blocks(connection, &dead)?,
             Err(reason) => {
                 pruned.waiting = Some(reason);
                 Vec::new()

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::capture::{Item, User};
 use crate::consume::Position;
 use crate::decode::Event;
-use crate::store::garbage::Head;
+use crate::store::garbage::{Dead, Head};
 use crate::store::{Block, Claim, Hash, LearnedEvent, Listed, Manifest, Progress};
 
 /// Where the engine stands, and under which epoch.
@@ -129,15 +129,15 @@ pub(super) fn missing(connection: &Connection, hashes: &[Hash]) -> Result<BTreeS
     Ok(missing)
 }
 
-/// Blocks with their size that are not among `live`.
-pub(super) fn dead_blocks(connection: &Connection, live: &BTreeSet<Hash>) -> Result<Vec<(Hash, u64)>> {
+/// Blocks with their size that go.
+pub(super) fn dead_blocks(connection: &Connection, dead: &Dead) -> Result<Vec<(Hash, u64)>> {
     let mut statement = connection.prepare_cached("SELECT hash, size FROM blocks")?;
     let stored = statement.query_map([], |row| {
         let name = row.get_ref(0)?.as_str()?;
         let hash = name.parse().map_err(|_| unreadable(0, Type::Text, format!("{name:?} names no block")))?;
         Ok((hash, number(row, 1)?))
     })?;
-    stored.filter(|block| block.as_ref().map_or(true, |(hash, _)| !live.contains(hash))).collect()
+    stored.filter(|block| block.as_ref().map_or(true, |(hash, _)| dead.contains(hash))).collect()
 }
 
 pub(super) fn delete_block(connection: &Connection, hash: Hash) -> Result<()> {

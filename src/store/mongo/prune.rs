@@ -3,8 +3,6 @@
 //! Apart from the other writes, because nothing else deletes. What goes is chosen by the manifests as they are, and each
 //! transaction deletes a part of it only if they still are so; else everything is chosen anew.
 
-use std::collections::BTreeSet;
-
 use futures::TryStreamExt;
 use mongodb::Collection;
 use mongodb::bson::{Bson, RawDocument, RawDocumentBuf, doc, from_slice};
@@ -16,7 +14,7 @@ use super::documents::BlockId;
 use super::transaction::Deletion;
 use super::{BLOCKS_AT_ONCE, MongoStore};
 use crate::fault::{self, Point};
-use crate::store::garbage::{Choice, Head};
+use crate::store::garbage::{Choice, Dead, Head};
 use crate::store::{Hash, Listed, Pruned, Retention, Store, StoreError};
 
 /// How often everything is chosen anew before the rest is left to the next prune.
@@ -47,7 +45,7 @@ impl MongoStore {
     ) -> Result<Pruned, StoreError> {
         let mut done = Pruned::default();
         for _ in 0..ROUNDS {
-            let plan = self.plan(keep).await?;
+            let plan = self.plan(keep, epoch.is_some()).await?;
             done.kept.clone_from(&plan.pruned.kept);
             done.waiting.clone_from(&plan.pruned.waiting);
             if dry_run {
@@ -68,16 +66,15 @@ impl MongoStore {
         snapshots.find(doc! {}).sort(doc! {"_id": 1}).await?.try_collect().await
     }
 
-    async fn plan(&self, keep: Retention) -> Result<Plan, StoreError> {
+    async fn plan(&self, keep: Retention, orphans: bool) -> Result<Plan, StoreError> {
         let base = self.state().await?.base;
         let all = self.ask("list snapshots", self.raw_manifests()).await?;
         let listed: Vec<Listed> = all.iter().rev().map(listed).collect();
         let choice = Choice::of(&listed, keep, base);
         let mut pruned = choice.pruned();
-        let index = choice.index().unwrap_or_default();
-        let found = self.ask("read blocks", self.find_blocks(&index)).await?;
-        let blocks = match choice.live(&self.place.location, &found) {
-            Ok(live) => self.ask("list blocks", self.dead_blocks(&live)).await?,
+        let found = self.ask("read blocks", self.find_blocks(&choice.index())).await?;
+        let blocks = match choice.dead(&self.place.location, &found, orphans) {
+            Ok(dead) => self.ask("list blocks", self.dead_blocks(&dead)).await?,
             Err(reason) => {
                 pruned.waiting = Some(reason);
                 Vec::new()
@@ -112,19 +109,19 @@ impl MongoStore {
         Ok(true)
     }
 
-    /// Blocks that are not among `live`.
-    async fn dead_blocks(&self, live: &BTreeSet<Hash>) -> Result<Vec<Hash>, Error> {
+    /// Blocks that go.
+    async fn dead_blocks(&self, dead: &Dead) -> Result<Vec<Hash>, Error> {
         let blocks: Collection<BlockId> = self.database.collection("blocks");
         // By the index alone.
         let by_name = Hint::Keys(doc! {"_id": 1});
         let mut stored = blocks.find(doc! {}).projection(doc! {"_id": 1}).hint(by_name).await?;
-        let mut dead = Vec::new();
+        let mut found = Vec::new();
         while let Some(BlockId { hash }) = stored.try_next().await? {
-            if !live.contains(&hash) {
-                dead.push(hash);
+            if dead.contains(&hash) {
+                found.push(hash);
             }
         }
-        Ok(dead)
+        Ok(found)
     }
 
     async fn bytes(&self, blocks: &[Hash]) -> Result<u64, StoreError> {
