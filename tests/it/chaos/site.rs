@@ -116,6 +116,11 @@ impl Site {
         Account { events: offsets.len() as u64, lost: lost as u64, twice: twice as u64 }
     }
 
+    /// How many records a Kafka topic with one partition holds.
+    pub(super) fn end(&self) -> u64 {
+        end(&self.config.broker.servers, &self.config.broker.topic, 0)
+    }
+
     /// The hash of the newest snapshot, which must hold exactly `events`.
     pub(super) fn newest_hash(&self, events: u64) -> String {
         let newest = self.freshet.newest_snapshot();
@@ -175,7 +180,7 @@ pub(super) fn end(servers: &str, topic: &str, partition: i32) -> u64 {
     end as u64
 }
 
-/// The only table of an SQLite file's health.
+/// Fails the test unless SQLite finds nothing wrong with a file of its own.
 pub(super) fn assert_sound(file: &Path) {
     let sqlite = rusqlite::Connection::open(file).unwrap();
     let found: String = sqlite.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
