@@ -38,7 +38,7 @@ fn bench(criterion: &mut Criterion) {
     group.bench_function("decode", |bencher| {
         let all = |raw: Vec<RawEvent>| {
             for raw in raw {
-                let _ = black_box(decode(raw, &config));
+                let _ = black_box(decode(&raw, &config));
             }
         };
         bencher.iter_batched(|| raw.clone(), all, BatchSize::LargeInput);

@@ -21,7 +21,7 @@ use comfy_table::Table;
 use events::stored::{self, EventDoc};
 use freshet::capture::Interaction;
 use freshet::config::{BrokerKind, Config, StoreKind};
-use freshet::consume::{self, Offsets};
+use freshet::consume::{self, Offsets, Polled};
 use freshet::decode::decode;
 use freshet::engine::Engine;
 use freshet::gather::{Gatherer, Progress};
@@ -175,10 +175,12 @@ impl Bench {
 
     async fn consume(&self, config: &Config) -> Took {
         let (start, mut first) = (Instant::now(), None);
-        let mut consumer = consume::open(config, Offsets::default()).await.unwrap();
+        let mut consumer = consume::open(config, Offsets::default(), "bench").await.unwrap();
         let mut read = 0;
         while read < self.rows.len() {
-            read += consumer.poll(1024).await.unwrap().len();
+            if let Polled::Records(records) = consumer.poll(1024).await.unwrap() {
+                read += records.len();
+            }
             first.get_or_insert_with(|| start.elapsed().as_secs_f64());
         }
         let took = (start.elapsed().as_secs_f64(), first.unwrap_or_default());
@@ -189,10 +191,14 @@ impl Bench {
     fn learn(&self, config: &Config) -> Took {
         let raw = events::raw(&self.rows, &config.broker.topic);
         let (start, now) = (Instant::now(), tokio::time::Instant::now());
-        let mut gatherer = Gatherer::new(&config.gather, Progress::default());
+        let mut gatherer = Gatherer::new(&config.gather, Progress::default(), Vec::new());
         let mut recommender = Recommender::new(config).unwrap();
         let mut publisher = Publisher::new(Published::default(), View::default());
-        for batch in raw.into_iter().filter_map(|raw| gatherer.push(now, decode(raw, &config.decode))) {
+        let mut push = |raw| {
+            let decoded = decode(&raw, &config.decode);
+            gatherer.push(now, raw, decoded)
+        };
+        for batch in raw.into_iter().filter_map(&mut push) {
             publisher.observe(&recommender.learn(&batch).unwrap());
             publisher.publish(recommender.publish(), Version::after(&batch, 0));
         }

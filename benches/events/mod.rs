@@ -48,7 +48,7 @@ pub(crate) fn raw(rows: &[Interaction], topic: &str) -> Vec<RawEvent> {
 /// The rows decoded.
 pub(crate) fn events(rows: &[Interaction], topic: &str) -> Vec<Event> {
     let config = Config::default().decode;
-    raw(rows, topic).into_iter().map(|raw| decode::decode(raw, &config).unwrap()).collect()
+    raw(rows, topic).iter().map(|raw| decode::decode(raw, &config).unwrap()).collect()
 }
 
 /// Events in micro-batches of the default size.

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use crate::capture::LogError;
 use crate::config::Config;
@@ -62,6 +62,17 @@ impl LogFile {
         let sqlite = Connection::open(path).map_err(|error| open(error.to_string()))?;
         let mut log = Self { sqlite, path: path.to_owned() };
         log.prepare().map_err(|error| open(explain(&error)))?;
+        log.check_schema().map_err(open)?;
+        Ok(log)
+    }
+
+    /// Opens a log that is there, to read it alone.
+    pub(crate) fn open_to_read(path: &Path) -> Result<Self, LogError> {
+        let open = |reason: String| LogError::Embedded { action: "open", path: path.display().to_string(), reason };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let sqlite = Connection::open_with_flags(path, flags).map_err(|error| open(error.to_string()))?;
+        sqlite.busy_timeout(BUSY_TIMEOUT).map_err(|error| open(explain(&error)))?;
+        let log = Self { sqlite, path: path.to_owned() };
         log.check_schema().map_err(open)?;
         Ok(log)
     }
@@ -154,6 +165,13 @@ fn use_wal(sqlite: &Connection) -> rusqlite::Result<()> {
             done => return done,
         }
     }
+}
+
+/// Whether it may be over the next time.
+pub(crate) fn may_pass(error: &rusqlite::Error) -> bool {
+    use ErrorCode as Code;
+    let passing = [Code::DatabaseBusy, Code::DatabaseLocked, Code::DiskFull, Code::SystemIoFailure, Code::OutOfMemory];
+    error.sqlite_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 /// What SQLite said, with what to do about it where that is known.

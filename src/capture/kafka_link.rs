@@ -89,6 +89,12 @@ impl Link {
         self.away.load(Ordering::Relaxed)
     }
 
+    /// Why Kafka does not answer, while it does not.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let unknown = || "no broker answers".to_owned();
+        self.is_away().then(|| self.newest().map_or_else(unknown, |(_, text)| text))
+    }
+
     /// Kafka answered.
     pub(crate) fn answered(&self) {
         if self.is_away() && self.away.swap(false, Ordering::Relaxed) {

@@ -23,4 +23,13 @@ pub enum LogError {
         /// What SQLite or the file system said.
         reason: String,
     },
+    /// Another reader has taken this one's place in the consumer group.
+    #[error(
+        "another engine has taken over this one's place in its group of kafka at {brokers}; this one stops, nothing is \
+         lost: run only one engine on a store"
+    )]
+    Superseded {
+        /// `bootstrap.servers`.
+        brokers: String,
+    },
 }

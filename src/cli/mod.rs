@@ -5,12 +5,14 @@
 
 mod config;
 mod data;
+mod dead_letters;
 mod demo;
 mod evaluate;
 pub mod out;
 mod replay;
 mod run;
 mod snapshots;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ Examples:
   freshet replay ml-100k --rate 1000/s
   freshet evaluate ml-100k --protocol rating
   freshet snapshots list
+  freshet dead-letters list
+  freshet verify
   freshet config show --changed
   freshet --config prod.toml --set broker.kind=kafka config check";
 
@@ -74,6 +78,8 @@ enum Command {
     Data(data::Args),
     Evaluate(evaluate::Args),
     Snapshots(snapshots::Args),
+    DeadLetters(dead_letters::Args),
+    Verify(verify::Args),
     Config(config::Args),
 }
 
@@ -85,6 +91,8 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Data(args) => data::run(args, &loaded?.config).await,
         Command::Evaluate(args) => evaluate::run(args, &loaded?.config).await,
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
+        Command::DeadLetters(args) => dead_letters::run(args, &loaded?.config).await,
+        Command::Verify(args) => verify::run(&args, &loaded?.config).await,
         Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
     }
 }

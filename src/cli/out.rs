@@ -26,12 +26,30 @@ pub struct ClosedPipe;
 /// # Errors
 /// [`ClosedPipe`] if nobody reads stdout any more; else what the system said.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = anstream::stdout().lock();
-    let written = telemetry::bars().suspend(|| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+    written(&mut anstream::stdout().lock(), text.as_bytes())
+}
+
+/// Writes bytes to stdout as they are.
+///
+/// # Errors
+/// As [`print`].
+pub fn write(bytes: &[u8]) -> anyhow::Result<()> {
+    written(&mut io::stdout().lock(), bytes)
+}
+
+fn written(stdout: &mut impl io::Write, bytes: &[u8]) -> anyhow::Result<()> {
+    let written = telemetry::bars().suspend(|| stdout.write_all(bytes).and_then(|()| stdout.flush()));
     written.map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => ClosedPipe.into(),
         _ => anyhow::Error::new(error).context("cannot write to stdout"),
     })
+}
+
+/// A time in milliseconds since the epoch, as a person reads it.
+#[must_use]
+pub fn time(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| ms.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 /// Writes an error to stderr, with its causes, and returns the exit code that it means.
@@ -59,7 +77,8 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(2);
     }
     let unavailable = matches!(cause.downcast_ref(), Some(StoreError::Unavailable { .. }));
-    if unavailable || cause.is::<LogError>() {
+    let unreachable = cause.downcast_ref().is_some_and(|error| !matches!(error, LogError::Superseded { .. }));
+    if unavailable || unreachable {
         return Some(3);
     }
     if cause.is::<StopDeadline>() {

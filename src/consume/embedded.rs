@@ -4,7 +4,7 @@
 //! records ever blocks the runtime, and dropping a poll loses nothing.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use tokio::sync::mpsc;
 
-use super::{Consumer, Offsets, PartitionLag, Position, RawEvent};
+use super::{Consumer, Offsets, PartitionLag, Polled, Position, RawEvent};
 use crate::capture::LogError;
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, find_topic};
 use crate::config::Config;
@@ -22,6 +22,9 @@ const READ_RECORDS: usize = 4_096;
 const READ_BYTES: usize = 4 << 20;
 /// Reads that may wait to be polled.
 const QUEUE: usize = 2;
+
+/// Pause before a read that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 type Read = Result<Vec<RawEvent>, LogError>;
 
@@ -39,6 +42,12 @@ pub(super) struct EmbeddedConsumer {
     name: Arc<str>,
     group: String,
     reader: JoinHandle<()>,
+    paused: bool,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EmbeddedConsumer {
@@ -54,6 +63,7 @@ impl EmbeddedConsumer {
                 next
             });
             let (sender, reads) = mpsc::channel(QUEUE);
+            let trouble = Arc::clone(&reader.trouble);
             let reader = std::thread::Builder::new()
                 .name("log reader".to_owned())
                 .spawn(move || reader.run(&sender, broker.poll_interval))
@@ -69,6 +79,8 @@ impl EmbeddedConsumer {
                 name,
                 group: broker.group,
                 reader,
+                paused: false,
+                trouble,
             })
         });
         opening.await.expect("opening does not panic")
@@ -82,7 +94,7 @@ impl EmbeddedConsumer {
     ) -> Result<T, LogError> {
         let log = Arc::clone(&self.log);
         let working = tokio::task::spawn_blocking(move || {
-            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut log = locked(&log);
             work(&mut log.sqlite).map_err(|error| log.failed(action, &error))
         });
         working.await.expect("the work does not panic")
@@ -91,16 +103,16 @@ impl EmbeddedConsumer {
 
 #[async_trait]
 impl Consumer for EmbeddedConsumer {
-    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, LogError> {
+    async fn poll(&mut self, max: usize) -> Result<Polled, LogError> {
+        if self.paused {
+            std::future::pending::<()>().await;
+        }
         if self.ready.is_empty() {
             if let Some(error) = self.failed.take() {
                 return Err(error);
             }
             let read = self.reads.recv().await;
-            let ended = || {
-                let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-                log.error("read", "its reading thread has ended; restart".to_owned())
-            };
+            let ended = || locked(&self.log).error("read", "its reading thread has ended; restart".to_owned());
             self.ready = read.ok_or_else(ended)??.into();
         }
         while self.ready.len() < max {
@@ -117,7 +129,21 @@ impl Consumer for EmbeddedConsumer {
         for event in &events {
             self.next.set(Arc::clone(&self.name), event.position.partition, event.position.offset + 1);
         }
-        Ok(events)
+        Ok(Polled::Records(events))
+    }
+
+    fn pause(&mut self, paused: bool) -> Result<(), LogError> {
+        self.paused = paused;
+        Ok(())
+    }
+
+    /// There is no other member to give them to.
+    async fn give_back(&mut self, durable: &Offsets) -> Result<(), LogError> {
+        self.commit(durable).await
+    }
+
+    fn trouble(&self) -> Option<String> {
+        locked(&self.trouble).clone()
     }
 
     async fn commit(&mut self, offsets: &Offsets) -> Result<(), LogError> {
@@ -170,11 +196,24 @@ struct Reader {
     next: BTreeMap<i32, i64>,
     /// Place in the append order before which everything has been read.
     seq: i64,
+    /// Why reading fails now, while that is waited out.
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+/// Why a read brought nothing.
+enum ReadError {
+    /// It may succeed when it is tried again.
+    Passing(String),
+    Final(LogError),
 }
 
 impl Reader {
     fn open(log: LogFile, topic: Topic, name: Arc<str>, start: &Offsets) -> Result<Self, LogError> {
-        let mut reader = Self { log, topic, name, next: BTreeMap::new(), seq: i64::MAX };
+        let lost = start.iter().find(|(of, partition, _)| ***of == *name && *partition >= topic.partitions);
+        if let Some((_, gone, next)) = lost {
+            return Err(log.error("read", super::too_few_partitions(&name, topic.partitions, gone, next)));
+        }
+        let mut reader = Self { log, topic, name, next: BTreeMap::new(), seq: i64::MAX, trouble: Arc::default() };
         for partition in 0..topic.partitions {
             let next = start.get(&reader.name, partition).unwrap_or(0);
             reader.check_within(partition, next)?;
@@ -218,23 +257,46 @@ impl Reader {
         while !reads.is_closed() {
             let before = self.seq;
             let read = self.read();
-            let failed = read.is_err();
-            if failed || matches!(&read, Ok(events) if !events.is_empty()) {
-                if reads.blocking_send(read).is_err() || failed {
+            let trouble = if let Err(ReadError::Passing(reason)) = &read { Some(reason.clone()) } else { None };
+            self.note(trouble);
+            match read {
+                Ok(events) if !events.is_empty() => {
+                    if reads.blocking_send(Ok(events)).is_err() {
+                        return;
+                    }
+                }
+                // Records of other topics were passed: there may be ours behind them.
+                Ok(_) if self.seq != before => {}
+                Ok(_) => std::thread::park_timeout(poll_interval),
+                Err(ReadError::Passing(_)) => std::thread::park_timeout(poll_interval.max(RETRY_AFTER)),
+                Err(ReadError::Final(error)) => {
+                    // Nobody is left to tell if the other end is gone.
+                    let _ = reads.blocking_send(Err(error));
                     return;
                 }
-            } else if self.seq == before {
-                std::thread::park_timeout(poll_interval);
             }
         }
     }
 
-    fn read(&mut self) -> Read {
-        let failed = |error: rusqlite::Error| self.log.failed("read", &error);
+    /// Tells once that reading fails, and once that it goes on.
+    fn note(&self, trouble: Option<String>) {
+        let before = std::mem::replace(&mut *locked(&self.trouble), trouble.clone());
+        match (before, trouble) {
+            (None, Some(reason)) => tracing::warn!(%reason, "the embedded log cannot be read; waiting until it can"),
+            (Some(_), None) => tracing::info!("the embedded log can be read again"),
+            _ => {}
+        }
+    }
+
+    fn read(&mut self) -> Result<Vec<RawEvent>, ReadError> {
+        let fatal = |reason| ReadError::Final(self.log.error("read", reason));
+        let failed = |error: rusqlite::Error| match embedded_log::may_pass(&error) {
+            true => ReadError::Passing(embedded_log::explain(&error)),
+            false => ReadError::Final(self.log.failed("read", &error)),
+        };
         let found = find_topic(&self.log.sqlite, &self.name).map_err(failed)?;
         if found != Some(self.topic) || !self.log.exists() {
-            let reason = format!("topic {:?} was deleted while it was being read; restart", self.name);
-            return Err(self.log.error("read", reason));
+            return Err(fatal(format!("topic {:?} was deleted while it was being read; restart", self.name)));
         }
         // Records of other topics are stepped over here and not in SQL, so that they are stepped over only once.
         let mut select = self
@@ -254,7 +316,7 @@ impl Reader {
             if row.get::<_, i64>(6).map_err(failed)? == self.topic.id {
                 let event = event_of(row, &self.name).map_err(failed)?;
                 let next = self.next.entry(event.position.partition).or_default();
-                let continues = take_next(next, &event.position).map_err(|reason| self.log.error("read", reason))?;
+                let continues = take_next(next, &event.position).map_err(fatal)?;
                 if continues {
                     bytes += event.payload.len();
                     events.push(event);
@@ -286,12 +348,12 @@ mod tests {
     use super::*;
     use crate::capture::producer;
     use crate::capture::producer::testing::config;
-    use crate::consume::testing::{after, numbers, produce};
+    use crate::consume::testing::{after, numbers, produce, records};
 
     async fn read(consumer: &mut dyn Consumer, count: usize, max: usize) -> Vec<RawEvent> {
         let mut events = Vec::new();
         while events.len() < count {
-            let polled = consumer.poll(max).await.unwrap();
+            let polled = records(consumer.poll(max).await.unwrap());
             assert!((1..=max).contains(&polled.len()));
             events.extend(polled);
         }
@@ -337,7 +399,7 @@ mod tests {
         let mut events = Vec::new();
         while events.len() < 1_000 {
             if let Ok(polled) = tokio::time::timeout(Duration::from_micros(300), consumer.poll(7)).await {
-                events.extend(polled.unwrap());
+                events.extend(records(polled.unwrap()));
             }
         }
         writing.await.unwrap();
@@ -351,8 +413,13 @@ mod tests {
         produce(&*producer::open(&config).await.unwrap(), 0..10).await;
         let mut start = Offsets::default();
         start.set(Arc::from("ratings"), 0, 11);
-        let error = EmbeddedConsumer::open(&config, start).await.err().unwrap().to_string();
+        let error = EmbeddedConsumer::open(&config, start.clone()).await.err().unwrap().to_string();
         assert!(error.contains("ratings [0] ends at offset 10, but the store has learned up to 11"), "{error}");
+
+        start.set(Arc::from("ratings"), 0, 10);
+        start.set(Arc::from("ratings"), 1, 4);
+        let error = EmbeddedConsumer::open(&config, start).await.err().unwrap().to_string();
+        assert!(error.contains("ratings has 1 partitions") && error.contains("offset 4 of partition 1"), "{error}");
 
         let mut consumer = EmbeddedConsumer::open(&config, Offsets::default()).await.unwrap();
         assert_eq!(read(&mut consumer, 10, 100).await.len(), 10);

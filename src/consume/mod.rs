@@ -3,6 +3,7 @@
 //! In: bytes on a topic's partitions. Out: [`RawEvent`]s, each partition's in offset order, none twice within one
 //! assignment. Guarantee: reading starts at the store's offsets, and only offsets that the store holds are committed.
 
+pub mod audit;
 mod embedded;
 mod kafka;
 pub mod lag;
@@ -57,6 +58,16 @@ pub struct PartitionLag {
     pub end: i64,
 }
 
+/// What a poll brings.
+#[derive(Debug)]
+pub enum Polled {
+    /// Records, at least one.
+    Records(Vec<RawEvent>),
+    /// The group wants partitions back. Make durable what they brought, then [`Consumer::give_back`] them; until then every
+    /// poll says so again.
+    WantedBack,
+}
+
 /// Reads one topic as a member of one consumer group.
 #[async_trait]
 pub trait Consumer: Send {
@@ -65,7 +76,23 @@ pub trait Consumer: Send {
     ///
     /// # Errors
     /// On failures that waiting cannot mend; passing ones (a broker that is away) are waited out and logged.
-    async fn poll(&mut self, max: usize) -> Result<Vec<RawEvent>, LogError>;
+    async fn poll(&mut self, max: usize) -> Result<Polled, LogError>;
+
+    /// Stops the partitions from bringing records, or lets them bring them again from where they were. A paused consumer
+    /// is still to be polled: it stays a member of its group by that.
+    ///
+    /// # Errors
+    /// If the log refuses.
+    fn pause(&mut self, paused: bool) -> Result<(), LogError>;
+
+    /// Commits what is durable and gives back the partitions that the group wants.
+    ///
+    /// # Errors
+    /// If the log refuses to take them.
+    async fn give_back(&mut self, durable: &Offsets) -> Result<(), LogError>;
+
+    /// Why the log brings nothing now, while that is waited out.
+    fn trouble(&self) -> Option<String>;
 
     /// Tells the log that everything before `offsets` is durable. Serves lag tools; the store's offsets are the truth.
     ///
@@ -79,19 +106,30 @@ pub trait Consumer: Send {
     /// If the log cannot be asked.
     async fn lag(&mut self) -> Result<Vec<PartitionLag>, LogError>;
 
-    /// Leaves the group, so that its partitions pass on at once.
+    /// Ends the reading. What was committed has arrived when this returns, if the log answers.
     async fn close(self: Box<Self>);
 }
 
 /// Opens the configured log for reading `broker.topic`, which is created where it is missing. Each partition is read
-/// from its offset in `start`, and from its beginning where `start` names none.
+/// from its offset in `start`, and from its beginning where `start` names none. `member` is the name of the reader in its
+/// group, the same at each start of the same reader: another reader of that name takes its place.
 ///
 /// # Errors
 /// If Kafka cannot be reached for `broker.connect_timeout`, a property is refused, the embedded log cannot be used, or
-/// `start` lies beyond the log's end, so that this cannot be the log that was read before.
-pub async fn open(config: &Config, start: Offsets) -> Result<Box<dyn Consumer>, LogError> {
+/// `start` lies beyond the log's end or in a partition that the topic does not have, so that this cannot be the log that was
+/// read before.
+pub async fn open(config: &Config, start: Offsets, member: &str) -> Result<Box<dyn Consumer>, LogError> {
     Ok(match config.broker.kind {
         BrokerKind::Embedded => Box::new(embedded::EmbeddedConsumer::open(config, start).await?),
-        BrokerKind::Kafka => Box::new(kafka::KafkaConsumer::open(&config.broker, start).await?),
+        BrokerKind::Kafka => Box::new(kafka::KafkaConsumer::open(&config.broker, start, member).await?),
     })
+}
+
+/// What is wrong with a topic that has lost partitions.
+fn too_few_partitions(topic: &str, partitions: i32, gone: i32, next: i64) -> String {
+    format!(
+        "{topic} has {partitions} partitions, but the store has learned up to offset {next} of partition {gone}: the topic \
+         is not the one that the store was filled from (deleted and created again with fewer?); give it its partitions \
+         and records back, or set another broker.topic and store"
+    )
 }

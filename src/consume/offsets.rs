@@ -79,6 +79,12 @@ impl Offsets {
         self.0.iter().map(|((topic, partition), next)| (topic, *partition, *next))
     }
 
+    /// Whether these reach as far as `others` in each partition of theirs.
+    #[must_use]
+    pub fn cover(&self, others: &Self) -> bool {
+        others.0.iter().all(|(key, next)| self.0.get(key).is_some_and(|at| at >= next))
+    }
+
     /// Whether no partition has been read.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Offsets, RawEvent};
+use super::{Offsets, Polled, RawEvent};
 use crate::capture::producer::Producer;
 use crate::capture::producer::testing::record;
 
@@ -27,4 +27,12 @@ pub(super) fn after(events: &[RawEvent]) -> Offsets {
         offsets.set(position.topic.clone(), position.partition, position.offset + 1);
     }
     offsets
+}
+
+/// The records of a poll.
+pub(super) fn records(polled: Polled) -> Vec<RawEvent> {
+    match polled {
+        Polled::Records(records) => records,
+        Polled::WantedBack => panic!("no group wants partitions back"),
+    }
 }

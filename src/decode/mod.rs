@@ -1,10 +1,12 @@
 //! Bytes to typed events, or to rejects with a reason. Pure: no clock, no input or output.
 //!
-//! In: [`RawEvent`]s. Out: for each exactly one [`Event`] or one [`Reject`]. Guarantee: no input makes it panic, and a
-//! reject keeps the original bytes.
+//! In: [`RawEvent`]s. Out: for each exactly one [`Event`] or one [`Refusal`]. Guarantee: no input makes it panic, and the
+//! bytes stay with the caller: what is refused, now or later, becomes a [`Reject`] that keeps them.
 
 mod explain;
 mod wire;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,33 +16,31 @@ use crate::consume::{Position, RawEvent};
 /// Most genres that an event tells of its item.
 pub const MAX_GENRES: usize = 100;
 
-/// Longest user or item id, in bytes.
+/// Longest user, item or business id, in bytes.
 pub const MAX_ID_BYTES: usize = 1024;
 
 /// Decodes one record.
 ///
 /// # Errors
-/// A [`Reject`] with the original bytes, why they are no event, and what is allowed.
-pub fn decode(raw: RawEvent, config: &DecodeConfig) -> Result<Event, Box<Reject>> {
-    match check(&raw, config) {
-        Ok(wire) => Ok(Event {
-            user: wire.user.into_owned(),
-            item: wire.item.into_owned(),
-            rating: wire.rating,
-            count: wire.count,
-            ts: wire.ts.unwrap_or(raw.timestamp_ms),
-            ts_of_event: wire.ts.is_some(),
-            id: wire.id,
-            genres: wire.genres.unwrap_or_default(),
-            year: wire.year,
-            position: raw.position,
-        }),
-        Err((reason, detail)) => Err(Box::new(Reject { raw, reason, detail })),
-    }
+/// Why the bytes are no event, and what is allowed.
+pub fn decode(raw: &RawEvent, config: &DecodeConfig) -> Result<Event, Refusal> {
+    let wire = check(&raw.payload, config).map_err(|(reason, detail)| Refusal { reason, detail })?;
+    Ok(Event {
+        user: wire.user.into_owned(),
+        item: wire.item.into_owned(),
+        rating: wire.rating,
+        count: wire.count,
+        ts: wire.ts.unwrap_or(raw.timestamp_ms),
+        ts_of_event: wire.ts.is_some(),
+        // An empty one is what a producer writes that has none.
+        id: wire.id.filter(|id| !id.is_empty()),
+        genres: wire.genres.unwrap_or_default(),
+        year: wire.year,
+        position: raw.position.clone(),
+    })
 }
 
-fn check<'a>(raw: &'a RawEvent, config: &DecodeConfig) -> Result<wire::Wire<'a>, (Reason, String)> {
-    let bytes = &raw.payload;
+fn check<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<wire::Wire<'a>, (Reason, String)> {
     if bytes.is_empty() {
         return Err((Reason::Empty, "the record has no payload; an event is one JSON object".into()));
     }
@@ -105,9 +105,29 @@ pub enum Reason {
     InvalidField,
     /// A rating outside `decode.min_rating..=decode.max_rating`.
     RatingOutOfRange,
+    /// An `id` that one of the last `gather.id_window` events had.
+    DuplicateId,
+    /// One that only a newer version knows.
+    Other,
 }
 
-/// A record that is not an event, kept whole.
+impl fmt::Display for Reason {
+    /// The stored name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// Why a record is not taken as an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, for counting.
+    pub reason: Reason,
+    /// Why, for a person: what was found, and what is allowed.
+    pub detail: String,
+}
+
+/// A record that is not taken as an event, kept whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reject {
     /// The record as it was read.
@@ -157,14 +177,13 @@ mod tests {
         }
     }
 
-    fn decoded(payload: &str) -> Result<Event, Box<Reject>> {
-        decode(raw(payload.as_bytes()), &Config::default().decode)
+    fn decoded(payload: &str) -> Result<Event, Refusal> {
+        decode(&raw(payload.as_bytes()), &Config::default().decode)
     }
 
     fn reason(payload: &str) -> (Reason, String) {
-        let reject = decoded(payload).unwrap_err();
-        assert_eq!(reject.raw, raw(payload.as_bytes()), "a reject keeps the record whole");
-        (reject.reason, reject.detail)
+        let Refusal { reason, detail } = decoded(payload).unwrap_err();
+        (reason, detail)
     }
 
     #[test]
@@ -219,17 +238,26 @@ mod tests {
             assert_eq!(reason, expected, "{payload}: {detail}");
             assert!(detail.contains(text), "{payload}: {detail:?} does not say {text:?}");
         }
-        let reject = decode(raw(b"{\"user\":\"\xff\"}"), &Config::default().decode).unwrap_err();
-        assert_eq!(reject.reason, Reason::InvalidUtf8);
-        let long = format!(r#"{{"user":"{}","item":"1"}}"#, "u".repeat(MAX_ID_BYTES + 1));
-        assert!(reason(&long).1.contains("1025 bytes"));
+        let refusal = decode(&raw(b"{\"user\":\"\xff\"}"), &Config::default().decode).unwrap_err();
+        assert_eq!(refusal.reason, Reason::InvalidUtf8);
+        let long = "u".repeat(MAX_ID_BYTES + 1);
+        for event in
+            [format!(r#"{{"user":"{long}","item":"1"}}"#), format!(r#"{{"user":"1","item":"2","id":"{long}"}}"#)]
+        {
+            assert!(reason(&event).1.contains("1025 bytes"));
+        }
+    }
+
+    #[test]
+    fn an_empty_business_id_is_none() {
+        assert_eq!(decoded(r#"{"user":"1","item":"2","id":""}"#).unwrap().id, None);
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic_and_none_are_lost(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Err(reject) = decode(raw(&bytes), &Config::default().decode) {
-                prop_assert_eq!(reject.raw.payload, bytes);
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(refusal) = decode(&raw(&bytes), &Config::default().decode) {
+                prop_assert!(!refusal.detail.is_empty());
             }
         }
 
@@ -240,7 +268,7 @@ mod tests {
             count in proptest::option::of(1.0f32..1e6), ts in proptest::option::of(0..253_402_300_799_999_i64),
         ) {
             let sent = Interaction { user, item, rating, count, ts, genres, year, id: None };
-            let event = decode(raw(&sent.to_json()), &Config::default().decode).unwrap();
+            let event = decode(&raw(&sent.to_json()), &Config::default().decode).unwrap();
             prop_assert_eq!((event.user, event.item), (sent.user, sent.item));
             prop_assert_eq!((event.genres, event.year), (sent.genres, sent.year));
             prop_assert_eq!((event.rating, event.count, event.ts), (rating, count, ts.unwrap_or(1_000)));

@@ -44,6 +44,10 @@ impl Wire<'_> {
                 return Some((Reason::InvalidField, detail));
             }
         }
+        if let Some(id) = self.id.as_ref().filter(|id| id.len() > MAX_ID_BYTES) {
+            let detail = format!("id has {} bytes; at most {MAX_ID_BYTES} are allowed", id.len());
+            return Some((Reason::InvalidField, detail));
+        }
         let (low, high) = (config.min_rating, config.max_rating);
         if let Some(rating) = self.rating.filter(|rating| !(low..=high).contains(rating)) {
             return Some((Reason::RatingOutOfRange, format!("rating is {rating}; {low} to {high} is allowed")));

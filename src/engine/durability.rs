@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::EngineError;
 use super::learning::LearnedBatch;
+use super::{EngineError, patience};
 use crate::decode::Reason;
+use crate::fault::{self, Point};
 use crate::gather::Progress;
 use crate::publish::View;
 use crate::serve::Status;
@@ -41,17 +42,18 @@ impl Durability {
     ) -> Result<(), EngineError> {
         while let Some(first) = learned.recv().await {
             let (write, view, snapshot) = self.collect(first, &mut learned)?;
-            self.store.persist(self.epoch, &write).await?;
+            patience::until_done(&self.status, || self.store.persist(self.epoch, &write)).await?;
+            fault::pass(Point::Persisted);
             self.status.set_durable_seq(self.progress.seq);
             self.status.count_rejects(counted(&write));
             self.durable.send_replace(self.progress.clone());
             if snapshot {
-                self.snapshot(&view).await?;
+                self.take_snapshot(&view).await?;
             }
             newest = view;
         }
         if newest.version().seq > self.last_snapshot {
-            self.snapshot(&newest).await?;
+            self.take_snapshot(&newest).await?;
         }
         Ok(())
     }
@@ -90,13 +92,13 @@ impl Durability {
     }
 
     /// Stores the blocks, then the manifest; everything in the view is durable.
-    async fn snapshot(&mut self, view: &View) -> Result<(), EngineError> {
+    async fn take_snapshot(&mut self, view: &View) -> Result<(), EngineError> {
         let offsets = self.progress.offsets.clone();
         let taken = Taken { epoch: self.epoch, offsets, created_at_ms: now_ms() };
         let (manifest, blocks) = self.encoder.encode(view, taken);
         let (new_blocks, bytes) = (blocks.len(), blocks.iter().map(|block| block.bytes.len()).sum::<usize>());
-        self.store.put_blocks(blocks).await?;
-        self.store.put_manifest(self.epoch, &manifest).await?;
+        patience::until_done(&self.status, || self.store.put_blocks(blocks.clone())).await?;
+        patience::until_done(&self.status, || self.store.put_manifest(self.epoch, &manifest)).await?;
         self.last_snapshot = manifest.seq;
         tracing::info!(seq = manifest.seq, sha256 = %manifest.sha256, new_blocks, bytes, "took a snapshot");
         let listed = self.status.snapshots.load();

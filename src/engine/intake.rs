@@ -1,6 +1,11 @@
 //! First stage of the engine: reads the log, decodes, gathers, and commits what has become durable.
+//!
+//! A full queue to the next stage holds the reading back: first it only waits, then it pauses the partitions and goes on
+//! polling, so that the engine stays a member of its group however long the store is away.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -9,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::EngineError;
 use crate::config::DecodeConfig;
 use crate::consume::lag::{self, LagChange, LagState, LagWatch};
-use crate::consume::{Consumer, RawEvent};
+use crate::consume::{Consumer, Offsets, Polled, RawEvent};
 use crate::decode;
+use crate::fault::{self, Point};
 use crate::gather::{Gatherer, MicroBatch, Progress};
 use crate::serve::Status;
 use crate::serve::status::Part;
@@ -19,10 +25,23 @@ use crate::telemetry::now_ms;
 /// Records asked for at once: enough to keep the learner busy, few enough that a stop is quick.
 const POLL_MAX: usize = 1024;
 
+/// Looks at the lag without an answer, one after the other, that are a trouble: a slow answer is none.
+const UNANSWERED: u32 = 3;
+
+/// How long a full queue is waited for before the partitions are paused. Short of any group's patience; long enough that
+/// a queue which is merely busy does not cost what was fetched ahead.
+const PAUSE_AFTER: Duration = Duration::from_secs(2);
+
+/// Longest that partitions which are wanted back are kept for what they brought to become durable. What is not by then is
+/// read again from the store's offsets, by whoever has the store.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(20);
+
 pub(super) struct Intake {
     pub(super) consumer: Box<dyn Consumer>,
     pub(super) gatherer: Gatherer,
     pub(super) decode: DecodeConfig,
+    /// Batches that the queue to the next stage has no room for.
+    pub(super) waiting: Waiting,
     pub(super) batches: mpsc::Sender<MicroBatch>,
     /// What is durable, and so may be committed.
     pub(super) committable: watch::Receiver<Progress>,
@@ -30,12 +49,22 @@ pub(super) struct Intake {
     pub(super) status: Arc<Status>,
 }
 
+/// Batches that wait for room, in order: what one poll brought, at most.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    batches: VecDeque<MicroBatch>,
+    since: Option<Instant>,
+    paused: bool,
+    unanswered: u32,
+}
+
 impl Intake {
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), EngineError> {
         let read = self.read(&stop).await;
         if read.is_ok() {
             let last = self.gatherer.flush(Instant::now());
-            self.hand_on(last).await;
+            self.keep(last);
+            self.hand_on_all().await;
         }
         let drained = self.drain().await;
         read?;
@@ -44,20 +73,34 @@ impl Intake {
 
     /// Reads until the stop; the end of any other stage is one.
     async fn read(&mut self, stop: &CancellationToken) -> Result<(), EngineError> {
+        let queue = self.batches.clone();
         let mut look = interval(lag::EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = self.gatherer.deadline();
+            let waits = !self.waiting.batches.is_empty();
+            let due = self.gatherer.deadline().filter(|_| !waits);
+            let pause_at = self.waiting.since.map(|since| since + PAUSE_AFTER).filter(|_| !self.waiting.paused);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                () = async { sleep_until(due.expect("the branch is enabled with a deadline")).await }, if due.is_some() => {
-                    let batch = self.gatherer.close_due(Instant::now());
-                    self.hand_on(batch).await;
+                room = queue.reserve(), if waits => {
+                    // A closed queue means that the next stage has failed: its error is the cause, and halts this stage.
+                    let Ok(room) = room else { return Ok(()) };
+                    room.send(self.waiting.batches.pop_front().expect("the branch is enabled while one waits"));
+                    self.waiting.since = Some(Instant::now()).filter(|_| !self.waiting.batches.is_empty());
+                    self.resume()?;
                 }
-                Ok(()) = self.committable.changed() => self.commit().await?,
+                () = at(pause_at), if pause_at.is_some() => self.pause()?,
+                () = at(due), if due.is_some() => {
+                    let batch = self.gatherer.close_due(Instant::now());
+                    self.keep(batch);
+                }
+                Ok(()) = self.committable.changed() => self.commit().await,
                 _ = look.tick() => self.look_at_lag().await,
-                records = self.consumer.poll(POLL_MAX) => self.take_in(records?).await,
+                polled = self.consumer.poll(POLL_MAX), if !waits || self.waiting.paused => match polled? {
+                    Polled::Records(records) => self.take_in(records),
+                    Polled::WantedBack => self.give_back().await?,
+                },
             }
         }
     }
@@ -65,49 +108,120 @@ impl Intake {
     /// Notes the lag. A log that does not say it now is no reason to stop: reading waits for its return.
     async fn look_at_lag(&mut self) {
         let store_works = !self.status.troubles().iter().any(|trouble| trouble.part == Part::Store);
-        match timeout(lag::EVERY, self.consumer.lag()).await {
+        let answer = match timeout(lag::EVERY, self.consumer.lag()).await {
             Ok(Ok(assigned)) => {
                 self.lag.look(now_ms(), &assigned, &self.committable.borrow().offsets, store_works);
+                Ok(())
             }
-            Ok(Err(error)) => tracing::debug!(%error, "cannot tell the lag"),
-            Err(_) => tracing::debug!("the log does not answer for its ends"),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the log does not answer when it is asked for its ends".to_owned()),
+        };
+        self.waiting.unanswered = if answer.is_ok() { 0 } else { self.waiting.unanswered.saturating_add(1) };
+        match self.consumer.trouble().or(answer.err().filter(|_| self.waiting.unanswered >= UNANSWERED)) {
+            Some(reason) => drop(self.status.begin_trouble(Part::Log, reason)),
+            None if self.waiting.unanswered == 0 => drop(self.status.end_trouble(Part::Log)),
+            None => {}
         }
         let (lags, changes) = self.lag.judge(now_ms());
         changes.iter().for_each(tell);
         self.status.lag.store(Arc::new(lags));
     }
 
-    async fn take_in(&mut self, records: Vec<RawEvent>) {
+    fn take_in(&mut self, records: Vec<RawEvent>) {
         let now = Instant::now();
         self.lag.note_read(&records);
         for record in records {
-            let batch = self.gatherer.push(now, decode::decode(record, &self.decode));
-            self.hand_on(batch).await;
+            let decoded = decode::decode(&record, &self.decode);
+            let batch = self.gatherer.push(now, record, decoded);
+            self.keep(batch);
         }
     }
 
-    /// Waits while the queue to the next stage is full.
-    async fn hand_on(&mut self, batch: Option<MicroBatch>) {
+    /// Has a batch wait for room in the queue to the next stage.
+    fn keep(&mut self, batch: Option<MicroBatch>) {
         if let Some(batch) = batch {
-            // A closed queue means that the next stage has failed: its error is the cause, and halts this stage.
-            let _ = self.batches.send(batch).await;
+            fault::pass(Point::Gathered);
+            self.waiting.since.get_or_insert_with(Instant::now);
+            self.waiting.batches.push_back(batch);
         }
     }
 
-    async fn commit(&mut self) -> Result<(), EngineError> {
-        let offsets = self.committable.borrow_and_update().offsets.clone();
-        Ok(self.consumer.commit(&offsets).await?)
+    /// Hands on what waits, however long there is no room for it. Safe to cancel: what was not handed on still waits.
+    async fn hand_on_all(&mut self) {
+        while !self.waiting.batches.is_empty() {
+            let Ok(room) = self.batches.reserve().await else { return };
+            room.send(self.waiting.batches.pop_front().expect("it was looked at just now"));
+        }
+        self.waiting.since = None;
     }
 
-    /// Closes the channel to the next stage, commits until everything handed on is durable, and leaves the group.
+    fn pause(&mut self) -> Result<(), EngineError> {
+        tracing::debug!("the next stage takes nothing; the partitions are paused");
+        self.waiting.paused = true;
+        Ok(self.consumer.pause(true)?)
+    }
+
+    /// Lets the partitions bring records again, once nothing waits.
+    fn resume(&mut self) -> Result<(), EngineError> {
+        if self.waiting.paused && self.waiting.batches.is_empty() {
+            self.waiting.paused = false;
+            self.consumer.pause(false)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was read, commits it, and gives back the partitions that the group wants.
+    async fn give_back(&mut self) -> Result<(), EngineError> {
+        let last = self.gatherer.flush(Instant::now());
+        self.keep(last);
+        if timeout(GIVE_BACK_WITHIN, self.make_durable()).await.is_err() {
+            tracing::warn!(
+                "partitions are given back before all of their events are durable: the store does not answer"
+            );
+        }
+        let durable = self.durable();
+        self.consumer.give_back(&durable).await?;
+        self.resume()
+    }
+
+    async fn make_durable(&mut self) {
+        self.hand_on_all().await;
+        let read = self.gatherer.offsets().clone();
+        let is_durable = |durable: &Progress| durable.offsets.cover(&read);
+        // The end of the stage that says so is told by its own error.
+        let _ = self.committable.wait_for(is_durable).await;
+    }
+
+    fn durable(&mut self) -> Offsets {
+        self.committable.borrow_and_update().offsets.clone()
+    }
+
+    /// Tells the log what is durable. It serves lag tools, and the store's offsets are the truth: so a log that does not
+    /// take it now is told again with the next.
+    async fn commit(&mut self) {
+        let durable = self.durable();
+        match self.consumer.commit(&durable).await {
+            Ok(()) => fault::pass(Point::Committed),
+            Err(error) => tracing::debug!(%error, "cannot commit offsets"),
+        }
+    }
+
+    /// Closes the channel to the next stage, commits until everything handed on is durable, and ends the reading.
     async fn drain(mut self) -> Result<(), EngineError> {
         drop(self.batches);
         while self.committable.changed().await.is_ok() {}
-        let offsets = self.committable.borrow().offsets.clone();
-        let committed = self.consumer.commit(&offsets).await;
+        let durable = self.committable.borrow().offsets.clone();
+        if let Err(error) = self.consumer.commit(&durable).await {
+            tracing::warn!(%error, "the last offsets are not committed; the store has them");
+        }
         self.consumer.close().await;
-        Ok(committed?)
+        Ok(())
     }
+}
+
+/// Waits until then.
+async fn at(instant: Option<Instant>) {
+    sleep_until(instant.expect("the branch is enabled with an instant")).await;
 }
 
 fn tell(change: &LagChange) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::EngineError;
+use crate::fault::{self, Point};
 use crate::gather::MicroBatch;
 use crate::learn::{Outcome, Recommender};
 use crate::publish::{Publisher, Version, View};
@@ -34,8 +35,10 @@ impl Learning {
     ) -> Result<(), EngineError> {
         while let Some(batch) = batches.blocking_recv() {
             let outcomes = self.recommender.learn(&batch)?;
+            fault::pass(Point::Learned);
             self.publisher.observe(&outcomes);
             let view = self.publisher.publish(self.recommender.publish(), Version::after(&batch, now_ms()));
+            fault::pass(Point::Published);
             let snapshot = self.snapshot_due(&batch);
             // The next stage has ended: its error tells why.
             if learned.blocking_send(LearnedBatch { batch, outcomes, view, snapshot }).is_err() {

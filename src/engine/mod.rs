@@ -7,7 +7,9 @@
 mod durability;
 mod intake;
 mod learning;
+mod patience;
 mod recovery;
+pub mod verify;
 mod watch;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::capture::LogError;
 use crate::config::Config;
 use crate::consume::lag::LagWatch;
-use crate::consume::{self, OffsetError};
+use crate::consume::{self, OffsetError, Offsets};
 use crate::gather::Gatherer;
 use crate::learn::params::{self, Named};
 use crate::learn::{LearnError, Recommender};
@@ -112,7 +114,7 @@ impl Engine {
             () = stop.cancelled() => return Ok(()),
         };
         let consumer = tokio::select! {
-            consumer = consume::open(&self.config, recovered.progress.offsets.clone()) => consumer?,
+            consumer = self.open_log(recovered.progress.offsets.clone(), &recovered.store_id) => consumer?,
             () = stop.cancelled() => return Ok(()),
         };
         let deadline = self.config.engine.stop_deadline;
@@ -132,8 +134,13 @@ impl Engine {
             .unwrap_or_else(|_| Err(StopDeadline { deadline, doing: "drain, persist and snapshot" }.into()))
     }
 
+    /// The member of the group is the store: whoever has claimed it goes on where it stands.
+    async fn open_log(&self, start: Offsets, store_id: &str) -> Result<Box<dyn consume::Consumer>, LogError> {
+        consume::open(&self.config, start, &format!("freshet-{store_id}")).await
+    }
+
     fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
-        let Recovered { epoch, progress, recommender, view, snapshot, catalog } = recovered;
+        let Recovered { epoch, progress, ids, recommender, view, snapshot, catalog, .. } = recovered;
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -141,11 +148,12 @@ impl Engine {
         let (durable, committable) = watch_channel::channel(progress.clone());
         let guard = || halt.clone().drop_guard();
 
-        let gathering = Gatherer::new(&self.config.gather, progress.clone());
+        let gathering = Gatherer::new(&self.config.gather, progress.clone(), ids);
         let intake = intake::Intake {
             consumer,
             gatherer: gathering,
             decode: self.config.decode.clone(),
+            waiting: intake::Waiting::default(),
             batches,
             committable,
             lag: LagWatch::default(),

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{EngineError, watch};
+use super::{EngineError, patience, watch};
 use crate::config::Config;
 use crate::decode::Event;
 use crate::gather::{MicroBatch, Progress};
@@ -28,7 +28,10 @@ const CANDIDATES: usize = 100;
 /// Where the engine goes on.
 pub(super) struct Recovered {
     pub(super) epoch: u64,
+    pub(super) store_id: String,
     pub(super) progress: Progress,
+    /// Business ids that must not come again, with their `seq`s.
+    pub(super) ids: Vec<(u64, String)>,
     pub(super) recommender: Recommender,
     pub(super) view: Arc<View>,
     /// `seq` of the snapshot it began with; what was learned again after it is in no snapshot yet.
@@ -37,29 +40,52 @@ pub(super) struct Recovered {
     pub(super) catalog: u64,
 }
 
+/// Recovers, from the beginning again whenever the store fails in a way that may pass: a claim may be made any number of
+/// times.
 pub(super) async fn recover(
     store: &dyn Store,
     config: &Config,
     named: &Named,
     status: &Status,
 ) -> Result<Recovered, EngineError> {
-    let Claim { epoch, progress, .. } = store.claim().await?;
+    let recovering = || async {
+        match recover_once(store, config, named, status).await {
+            Err(EngineError::Store(error)) => Err(error),
+            done => Ok(done),
+        }
+    };
+    patience::until_done(status, recovering).await?
+}
+
+async fn recover_once(
+    store: &dyn Store,
+    config: &Config,
+    named: &Named,
+    status: &Status,
+) -> Result<Recovered, EngineError> {
+    let Claim { epoch, progress, store_id, .. } = store.claim().await?;
     status.set_phase(Phase::Recovering);
     status.set_durable_seq(progress.seq);
-    status.count_rejects(store.reject_counts().await?);
+    status.set_rejects(store.reject_counts().await?);
     let catalog = watch::refresh(store, status, 0).await?;
+    let ids = recent_ids(store, config.gather.id_window as u64, progress.seq).await?;
     let manifests = store.manifests(CANDIDATES).await?;
     status.snapshots.store(Arc::new(manifests.iter().map(SnapshotSummary::from).collect()));
     let view = newest_whole(store, &manifests, named, progress.seq).await?;
     let snapshot = view.version().seq;
     let mut replay = Replay::new(store, config, view)?;
-    replay.run_to(progress.seq).await?;
+    replay.run_to(progress.seq, &|_| ()).await?;
     let (recommender, view) = replay.finish(&progress);
     if progress.seq > 0 {
         let replayed = progress.seq - snapshot;
         tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");
     }
-    Ok(Recovered { epoch, progress, recommender, view, snapshot, catalog })
+    Ok(Recovered { epoch, store_id, progress, ids, recommender, view, snapshot, catalog })
+}
+
+/// The ids of the last `window` events.
+async fn recent_ids(store: &dyn Store, window: u64, last: u64) -> Result<Vec<(u64, String)>, StoreError> {
+    if window == 0 { Ok(Vec::new()) } else { store.recent_ids((last + 1).saturating_sub(window)).await }
 }
 
 /// The newest snapshot that is whole, of the same parameters, and not ahead of the events; an empty view if there is none.
@@ -89,7 +115,7 @@ async fn newest_whole(
 }
 
 /// Learns stored events again, batch by batch as they were learned first.
-struct Replay<'s> {
+pub(super) struct Replay<'s> {
     store: &'s dyn Store,
     recommender: Recommender,
     publisher: Publisher,
@@ -97,19 +123,23 @@ struct Replay<'s> {
     next: u64,
     /// Events from some `seq` up to `next` that a sliding window may rehearse.
     recent: VecDeque<(u64, Event)>,
+    /// `seq` of the first event that was predicted otherwise than it is stored: it was stored under other parameters, or
+    /// something before it has changed.
+    predicted_otherwise: Option<u64>,
 }
 
 impl<'s> Replay<'s> {
-    fn new(store: &'s dyn Store, config: &Config, view: View) -> Result<Self, EngineError> {
+    pub(super) fn new(store: &'s dyn Store, config: &Config, view: View) -> Result<Self, EngineError> {
         let next = view.version().seq + 1;
         let recommender =
             if next == 1 { Recommender::new(config)? } else { Recommender::resume(config, view.learned().clone()) };
         // Readers see the model only once it is whole.
         let publisher = Publisher::new(Published::default(), view);
-        Ok(Self { store, recommender, publisher, next, recent: VecDeque::new() })
+        Ok(Self { store, recommender, publisher, next, recent: VecDeque::new(), predicted_otherwise: None })
     }
 
-    async fn run_to(&mut self, last: u64) -> Result<(), EngineError> {
+    /// `read` is told of events as they are read.
+    pub(super) async fn run_to(&mut self, last: u64, read: &(dyn Fn(u64) + Sync)) -> Result<(), EngineError> {
         let mut batch: Vec<LearnedEvent> = Vec::new();
         let mut from = self.next;
         while from <= last {
@@ -117,6 +147,7 @@ impl<'s> Replay<'s> {
             if page.is_empty() {
                 return Err(self.missing(from).into());
             }
+            let before = from;
             for event in page.into_iter().take_while(|event| event.seq <= last) {
                 if event.seq != from {
                     return Err(self.missing(from).into());
@@ -127,6 +158,7 @@ impl<'s> Replay<'s> {
                 }
                 batch.push(event);
             }
+            read(from - before);
         }
         self.learn(batch).await
     }
@@ -135,7 +167,8 @@ impl<'s> Replay<'s> {
         let Some(first) = stored.first() else { return Ok(()) };
         let (number, first_seq, rehearse_from) = (first.batch, first.seq, first.rehearse_from);
         let rehearsal = self.rehearsal(rehearse_from, first_seq).await?;
-        let events: Vec<Event> = stored.into_iter().map(|stored| stored.event).collect();
+        let (predicted, events): (Vec<f32>, Vec<Event>) =
+            stored.into_iter().map(|stored| (stored.predicted, stored.event)).unzip();
         self.next = first_seq + events.len() as u64;
         if rehearse_from.is_some() {
             self.recent.extend((first_seq..).zip(events.iter().cloned()));
@@ -143,6 +176,8 @@ impl<'s> Replay<'s> {
         let batch = MicroBatch { number, first_seq, events, rehearsal, rehearse_from, ..MicroBatch::default() };
         let outcomes = self.recommender.learn(&batch)?;
         self.publisher.observe(&outcomes);
+        let differs = predicted.iter().zip(&outcomes).position(|(stored, now)| *stored != now.predicted);
+        self.predicted_otherwise = self.predicted_otherwise.or(differs.map(|at| first_seq + at as u64));
         Ok(())
     }
 
@@ -166,7 +201,11 @@ impl<'s> Replay<'s> {
         Ok(self.recent.iter().map(|(_, event)| event.clone()).collect())
     }
 
-    fn finish(mut self, progress: &Progress) -> (Recommender, Arc<View>) {
+    pub(super) fn predicted_otherwise(&self) -> Option<u64> {
+        self.predicted_otherwise
+    }
+
+    pub(super) fn finish(mut self, progress: &Progress) -> (Recommender, Arc<View>) {
         let version = Version { seq: progress.seq, batch: progress.batch, published_at_ms: now_ms() };
         let view = self.publisher.publish(self.recommender.publish(), version);
         (self.recommender, view)

@@ -1,9 +1,11 @@
 //! Gathers events into micro-batches, and gives each accepted event its place in the one total order.
 //!
 //! In: decoded records in the order read. Out: [`MicroBatch`]es in order. Guarantees: every event is in exactly one batch
-//! as new, a record that was read twice is taken once, order is kept, and a batch says how far on the log it reaches.
+//! as new, a record that was read twice is taken once, an event that was sent twice under one `id` is taken once, order is
+//! kept, and a batch says how far on the log it reaches.
 //! Pure: time comes in as an argument.
 
+mod ids;
 mod window;
 
 use std::ops::Range;
@@ -12,9 +14,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{GatherConfig, GatherMode};
-use crate::consume::{Offsets, OffsetsDelta, Position};
-use crate::decode::{Event, Reject};
+use crate::consume::{Offsets, OffsetsDelta, Position, RawEvent};
+use crate::decode::{Event, Reason, Refusal, Reject};
 
+use ids::RecentIds;
 use window::Window;
 
 /// Most records in a window: a store writes a batch in one transaction, and a catch-up must not outgrow the memory.
@@ -72,13 +75,15 @@ pub struct Gatherer {
     /// Next offset of each partition, the open batch included.
     offsets: Offsets,
     window: Window,
+    ids: RecentIds,
     duplicates: u64,
 }
 
 impl Gatherer {
-    /// Starts after what is durable.
+    /// Starts after what is durable. `ids` are the business ids of the last `gather.id_window` events with their `seq`s, in
+    /// order.
     #[must_use]
-    pub fn new(config: &GatherConfig, resume: Progress) -> Self {
+    pub fn new(config: &GatherConfig, resume: Progress, ids: Vec<(u64, String)>) -> Self {
         let open = MicroBatch { number: resume.batch + 1, first_seq: resume.seq + 1, ..MicroBatch::default() };
         Self {
             config: config.clone(),
@@ -86,25 +91,22 @@ impl Gatherer {
             deadline: None,
             offsets: resume.offsets,
             window: Window::new(config.length),
+            ids: RecentIds::new(config.id_window, ids),
             duplicates: 0,
         }
     }
 
-    /// Takes in one decoded record, and hands out the batch that it completes.
+    /// Takes in one record with what it decodes to, and hands out the batch that it completes.
     ///
     /// A record whose offset was taken before (delivered again after a rebalance) is counted and dropped.
-    pub fn push(&mut self, now: Instant, decoded: Result<Event, Box<Reject>>) -> Option<MicroBatch> {
-        let position = match &decoded {
-            Ok(event) => &event.position,
-            Err(reject) => &reject.raw.position,
-        };
-        if !self.advance(&position.clone()) {
+    pub fn push(&mut self, now: Instant, raw: RawEvent, decoded: Result<Event, Refusal>) -> Option<MicroBatch> {
+        if !self.advance(&raw.position) {
             self.duplicates += 1;
             return None;
         }
-        match decoded {
+        match decoded.and_then(|event| self.unlike_before(event)) {
             Ok(event) => self.open.events.push(event),
-            Err(reject) => self.open.rejects.push(*reject),
+            Err(Refusal { reason, detail }) => self.open.rejects.push(Reject { raw, reason, detail }),
         }
         self.deadline.get_or_insert(now + self.longest_wait());
         let full = self.open.events.len() + self.open.rejects.len() >= self.most();
@@ -127,10 +129,31 @@ impl Gatherer {
         (!self.open.is_empty()).then(|| self.close(now))
     }
 
+    /// Next offset of each partition, after everything that was taken in.
+    #[must_use]
+    pub fn offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+
     /// Records dropped because they had been taken before.
     #[must_use]
     pub fn duplicates(&self) -> u64 {
         self.duplicates
+    }
+
+    /// The event, unless it has the `id` of one before it.
+    fn unlike_before(&mut self, event: Event) -> Result<Event, Refusal> {
+        let Some(id) = &event.id else { return Ok(event) };
+        match self.ids.take(self.open.seqs().end, id) {
+            None => Ok(event),
+            Some(first) => {
+                let window = self.config.id_window;
+                let detail = format!(
+                    "id {id:?} is that of event {first}; it may come once in {window} events (gather.id_window)"
+                );
+                Err(Refusal { reason: Reason::DuplicateId, detail })
+            }
+        }
     }
 
     /// Moves the reading on to just after `position`; false if it stands there already.

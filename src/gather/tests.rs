@@ -3,18 +3,25 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::consume::RawEvent;
-use crate::decode::{Reason, testing};
+use crate::decode::testing;
 
 fn event(partition: i32, offset: i64) -> Event {
     let position = Position { topic: "t".into(), partition, offset };
     Event { position, ..testing::event(format!("u{offset}"), format!("i{partition}"), 3.0) }
 }
 
-fn reject(partition: i32, offset: i64) -> Reject {
+fn raw(partition: i32, offset: i64) -> RawEvent {
     let position = Position { topic: "t".into(), partition, offset };
-    let raw = RawEvent { position, timestamp_ms: 0, key: None, payload: vec![b'x'] };
-    Reject { raw, reason: Reason::InvalidJson, detail: String::new() }
+    RawEvent { position, timestamp_ms: 0, key: None, payload: vec![b'x'] }
+}
+
+/// Pushes the event of a place on the log.
+fn push(gatherer: &mut Gatherer, now: Instant, offset: i64) -> Option<MicroBatch> {
+    gatherer.push(now, raw(0, offset), Ok(event(0, offset)))
+}
+
+fn refusal() -> Refusal {
+    Refusal { reason: Reason::InvalidJson, detail: String::new() }
 }
 
 fn config(mode: GatherMode, size: usize, length_ms: u64, slide_ms: u64) -> GatherConfig {
@@ -29,7 +36,7 @@ type Arrival = (u64, i32, bool);
 /// Feeds arrivals as the engine does (what is due is closed first), and returns each batch with its closing time.
 fn run(config: &GatherConfig, arrivals: &[Arrival]) -> Vec<(Duration, MicroBatch)> {
     let start = Instant::now();
-    let mut gatherer = Gatherer::new(config, Progress::default());
+    let mut gatherer = Gatherer::new(config, Progress::default(), Vec::new());
     let (mut now, mut offsets, mut batches) = (start, [0_i64; 3], Vec::new());
     for &(pause, partition, decodes) in arrivals {
         let arrival = now + Duration::from_millis(pause);
@@ -39,8 +46,8 @@ fn run(config: &GatherConfig, arrivals: &[Arrival]) -> Vec<(Duration, MicroBatch
         now = arrival;
         let offset = offsets[partition as usize];
         offsets[partition as usize] += 1;
-        let decoded = if decodes { Ok(event(partition, offset)) } else { Err(Box::new(reject(partition, offset))) };
-        batches.extend(gatherer.push(now, decoded).map(|batch| (now - start, batch)));
+        let decoded = if decodes { Ok(event(partition, offset)) } else { Err(refusal()) };
+        batches.extend(gatherer.push(now, raw(partition, offset), decoded).map(|batch| (now - start, batch)));
     }
     batches.extend(gatherer.flush(now).map(|batch| (now - start, batch)));
     assert!(gatherer.flush(now).is_none() && gatherer.deadline().is_none(), "nothing is left over");
@@ -125,10 +132,10 @@ proptest! {
 
 #[test]
 fn a_window_that_brings_too_much_closes_early() {
-    let mut gatherer = Gatherer::new(&config(GatherMode::Window, 1, 1000, 1000), Progress::default());
+    let mut gatherer = Gatherer::new(&config(GatherMode::Window, 1, 1000, 1000), Progress::default(), Vec::new());
     let now = Instant::now();
     let closed: Vec<usize> = (0..MAX_WINDOW as i64 + 10)
-        .filter_map(|offset| gatherer.push(now, Ok(event(0, offset))).map(|batch| batch.events.len()))
+        .filter_map(|offset| push(&mut gatherer, now, offset).map(|batch| batch.events.len()))
         .collect();
     assert_eq!((closed, gatherer.flush(now).unwrap().events.len()), (vec![MAX_WINDOW], 10));
 }
@@ -137,10 +144,10 @@ fn a_window_that_brings_too_much_closes_early() {
 fn a_record_delivered_again_is_dropped_and_counted() {
     let config = config(GatherMode::Count, 10, 1000, 1000);
     let resume = Progress { seq: 5, batch: 2, offsets: Offsets::from_iter([("t".into(), 0, 7)]) };
-    let mut gatherer = Gatherer::new(&config, resume);
+    let mut gatherer = Gatherer::new(&config, resume, Vec::new());
     let now = Instant::now();
     for offset in [6, 7, 7, 8, 6] {
-        assert!(gatherer.push(now, Ok(event(0, offset))).is_none());
+        assert!(push(&mut gatherer, now, offset).is_none());
     }
     let batch = gatherer.flush(now).unwrap();
     assert_eq!(batch.events.iter().map(|e| e.position.offset).collect::<Vec<_>>(), [7, 8]);
@@ -150,12 +157,36 @@ fn a_record_delivered_again_is_dropped_and_counted() {
 #[test]
 fn offsets_that_were_never_records_leave_no_gap() {
     let config = config(GatherMode::Count, 1, 1000, 1000);
-    let mut gatherer = Gatherer::new(&config, Progress::default());
+    let mut gatherer = Gatherer::new(&config, Progress::default(), Vec::new());
     let now = Instant::now();
     let mut offsets = Offsets::default();
     // A transaction marker stands at offset 1 and is never handed out.
     for offset in [0, 2, 3] {
-        offsets.apply(&gatherer.push(now, Ok(event(0, offset))).unwrap().offsets).unwrap();
+        offsets.apply(&push(&mut gatherer, now, offset).unwrap().offsets).unwrap();
     }
     assert_eq!(offsets.get("t", 0), Some(4));
+}
+
+#[test]
+fn an_event_sent_twice_under_one_id_is_a_dead_letter_that_names_the_first() {
+    let config = GatherConfig { id_window: 2, ..config(GatherMode::Count, 100, 1000, 1000) };
+    let resume = Progress { seq: 9, batch: 1, ..Progress::default() };
+    let mut gatherer = Gatherer::new(&config, resume, vec![(9, "a".to_owned())]);
+    let now = Instant::now();
+    // Beside each id the seq that its event gets, if it is taken.
+    let sent = [("a", None), ("b", Some(10)), ("a", None), ("c", Some(11)), ("a", Some(12)), ("b", Some(13))];
+    for ((id, _), offset) in sent.iter().zip(0..) {
+        let event = Event { id: Some((*id).to_owned()), ..event(0, offset) };
+        assert!(gatherer.push(now, raw(0, offset), Ok(event)).is_none());
+    }
+    let batch = gatherer.flush(now).unwrap();
+    let taken: Vec<_> =
+        batch.seqs().zip(&batch.events).map(|(seq, event)| (event.id.as_deref().unwrap(), seq)).collect();
+    let expected: Vec<_> = sent.iter().filter_map(|(id, seq)| Some((*id, (*seq)?))).collect();
+    assert_eq!(taken, expected);
+    assert_eq!(batch.rejects.iter().map(|reject| reject.raw.position.offset).collect::<Vec<_>>(), [0, 2]);
+    for reject in &batch.rejects {
+        assert_eq!(reject.reason, Reason::DuplicateId);
+        assert!(reject.detail.contains("\"a\"") && reject.detail.contains("event 9"), "{}", reject.detail);
+    }
 }

@@ -168,6 +168,11 @@ impl Status {
         locked(&self.rejects).clone()
     }
 
+    /// Notes the dead letters that are there.
+    pub fn set_rejects(&self, counts: BTreeMap<Reason, u64>) {
+        *locked(&self.rejects) = counts;
+    }
+
     /// Adds dead letters to the counts.
     pub fn count_rejects(&self, reasons: impl IntoIterator<Item = (Reason, u64)>) {
         let mut rejects = locked(&self.rejects);

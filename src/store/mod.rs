@@ -7,6 +7,7 @@
 pub mod hash;
 pub mod snapshot;
 
+mod dead_letters;
 mod embedded;
 mod mongo;
 mod rules;
@@ -19,11 +20,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::capture::{Item, User};
 use crate::config::{StoreConfig, StoreKind};
-use crate::consume::Offsets;
+use crate::consume::{Offsets, Position};
 use crate::decode::{Event, Reason, Reject};
 pub use crate::gather::Progress;
 pub use crate::learn::prequential::Metrics;
 
+pub use dead_letters::{DeadLetter, DeadLetterFilter};
 pub use hash::Hash;
 
 /// Format of the manifests and blocks that this program writes and reads.
@@ -164,6 +166,12 @@ pub trait Store: Send + Sync {
     /// If the store fails.
     async fn claim(&self) -> Result<Claim, StoreError>;
 
+    /// What a claim would return but for the new epoch, without making one: whoever writes goes on writing.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn state(&self) -> Result<Claim, StoreError>;
+
     /// Makes one write durable, atomically. Repeating a write that already took effect is a success and changes nothing.
     ///
     /// # Errors
@@ -176,11 +184,40 @@ pub trait Store: Send + Sync {
     /// If the store fails, or a stored event cannot be read.
     async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError>;
 
+    /// Business ids of the events from `from_seq` on, with their `seq`s, in order; only events that have one.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn recent_ids(&self, from_seq: u64) -> Result<Vec<(u64, String)>, StoreError>;
+
     /// Dead letters counted by reason.
     ///
     /// # Errors
     /// If the store fails.
     async fn reject_counts(&self) -> Result<BTreeMap<Reason, u64>, StoreError>;
+
+    /// Dead letters behind `after`, in the order of topics, partitions and offsets, at most `limit`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// Positions of dead letters, in the same order: cheap, however large the letters are.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn dead_letter_positions(&self, after: Option<&Position>, limit: usize) -> Result<Vec<Position>, StoreError>;
+
+    /// Notes that dead letters have been sent to the log again. Positions that hold none are passed over.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn mark_replayed(&self, positions: &[Position], at_ms: i64) -> Result<(), StoreError>;
 
     /// Stores blocks; those that are there already are left alone, unless their bytes were damaged: then they are put right.
     ///

@@ -24,18 +24,18 @@ const ROWS: u64 = 100_000;
 const ADDED: u64 = 3;
 
 /// The program on Kafka and MongoDB under names of its own, and a view behind its back.
-struct Servers {
-    freshet: Freshet,
-    topic: String,
+pub(crate) struct Servers {
+    pub(crate) freshet: Freshet,
+    pub(crate) topic: String,
     group: String,
-    runtime: Runtime,
-    database: mongodb::Database,
+    pub(crate) runtime: Runtime,
+    pub(crate) database: mongodb::Database,
     config: StoreConfig,
 }
 
 impl Servers {
-    fn new() -> Self {
-        let (topic, group, name) = (support::topic("e2e", 1), support::unique("e2e"), support::unique("e2e"));
+    pub(crate) fn new(partitions: i32) -> Self {
+        let (topic, group, name) = (support::topic("e2e", partitions), support::unique("e2e"), support::unique("e2e"));
         let freshet = Freshet::new(&[
             "broker.kind=kafka".to_owned(),
             format!("broker.servers={}", support::kafka()),
@@ -66,8 +66,12 @@ impl Servers {
         manifests.into_iter().next().expect("a snapshot was taken")
     }
 
+    pub(crate) fn drop_database(&self) {
+        self.runtime.block_on(async { self.database.drop().await }).unwrap();
+    }
+
     /// The offset that Kafka holds for the engine's group.
-    fn committed(&self) -> Offset {
+    pub(crate) fn committed(&self) -> Offset {
         let mut client = support::kafka::client_config(support::kafka());
         let consumer: BaseConsumer = client.set("group.id", &self.group).create().unwrap();
         let mut asked = TopicPartitionList::new();
@@ -127,7 +131,7 @@ fn rate(freshet: &Freshet, user: &str, items: &[String]) {
 
 #[test]
 fn a_data_set_goes_through_kafka_into_mongodb() {
-    let (servers, source) = (Servers::new(), Source::find());
+    let (servers, source) = (Servers::new(1), Source::find());
     let user = source.early_user();
     let mut engine = servers.freshet.start();
     let during = replay_and_ask(&servers.freshet, &mut engine, &source, &user);
@@ -171,7 +175,7 @@ fn a_data_set_goes_through_kafka_into_mongodb() {
     let embedded = learn_embedded(&source, &user, &[first, second]);
     assert_eq!(embedded["_id"], last.seq);
     assert_eq!(embedded["sha256"], json!(last.sha256), "the embedded path gives another model");
-    servers.runtime.block_on(async { servers.database.drop().await }).unwrap();
+    servers.drop_database();
 }
 
 /// Replays everything and asks meanwhile; returns the items of an answer from the middle of it.

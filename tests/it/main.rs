@@ -9,6 +9,8 @@
 
 mod chaos;
 mod cli;
+mod consume;
+mod dead_letters;
 mod end_to_end;
 mod engine;
 mod evaluate;
@@ -17,3 +19,4 @@ mod servers;
 mod stage_order;
 mod stores;
 mod support;
+mod verify;

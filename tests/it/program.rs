@@ -111,6 +111,13 @@ impl Freshet {
         self.run(arguments).succeeded().stdout
     }
 
+    /// Runs a command that must succeed, and returns the bytes that it wrote.
+    pub(crate) fn bytes(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
     /// Starts the service and waits until it tells its address.
     pub(crate) fn start(&self) -> Engine {
         let mut running = self.spawn(&["run"]);

@@ -97,7 +97,7 @@ fn batches(rows: &[Interaction]) -> Vec<MicroBatch> {
     let decoded = |(row, offset): (&Interaction, i64)| {
         let position = Position { topic: "ratings".into(), partition: 0, offset };
         let raw = RawEvent { position, timestamp_ms: 1, key: None, payload: row.to_json() };
-        decode(raw, &Config::default().decode).unwrap()
+        decode(&raw, &Config::default().decode).unwrap()
     };
     let events: Vec<_> = rows.iter().zip(0..).map(decoded).collect();
     let mut first_seq = 1;

@@ -3,6 +3,7 @@
 //! Writes go through one connection and reads through another, so that neither waits for the other, and both run off
 //! the async threads.
 
+mod letters;
 mod rows;
 mod schema;
 
@@ -15,10 +16,14 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use self::schema::OpenError;
 use super::rules::{self, Standing};
-use super::{Block, Catalog, Claim, DurableWrite, Hash, LearnedEvent, Manifest, Store, StoreError};
+use super::{
+    Block, Catalog, Claim, DeadLetter, DeadLetterFilter, DurableWrite, Hash, LearnedEvent, Manifest, Store, StoreError,
+};
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
+use crate::consume::Position;
 use crate::decode::Reason;
+use crate::fault::{self, Point};
 
 const FILE: &str = "store.db";
 
@@ -93,15 +98,17 @@ impl File {
         })
     }
 
-    fn persist(&self, epoch: u64, write: DurableWrite) -> Result<(), StoreError> {
+    fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
         self.write("store events", |transaction| {
             let stored = rows::engine(transaction)?;
-            if rules::standing(&self.location, &stored, epoch, &write)? == Standing::Done {
+            if rules::standing(&self.location, &stored, epoch, write)? == Standing::Done {
                 return Ok(());
             }
             rows::insert_events(transaction, &write.events)?;
-            rows::insert_rejects(transaction, &write.rejects)?;
-            Ok(rows::set_engine(transaction, epoch, &write.progress)?)
+            letters::insert(transaction, &write.rejects)?;
+            rows::set_engine(transaction, epoch, &write.progress)?;
+            fault::pass(Point::Written);
+            Ok(())
         })
     }
 
@@ -218,17 +225,50 @@ impl Store for EmbeddedStore {
         self.run(File::claim).await
     }
 
+    async fn state(&self) -> Result<Claim, StoreError> {
+        self.run(|file| file.read("read the engine's state", rows::engine)).await
+    }
+
     async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
         let write = write.clone();
-        self.run(move |file| file.persist(epoch, write)).await
+        self.run(move |file| file.persist(epoch, &write)).await
     }
 
     async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {
         self.run(move |file| file.read("read events", |connection| rows::events(connection, from_seq, limit))).await
     }
 
+    async fn recent_ids(&self, from_seq: u64) -> Result<Vec<(u64, String)>, StoreError> {
+        self.run(move |file| file.read("read ids", |connection| rows::recent_ids(connection, from_seq))).await
+    }
+
     async fn reject_counts(&self) -> Result<BTreeMap<Reason, u64>, StoreError> {
-        self.run(|file| file.read("count dead letters", rows::reject_counts)).await
+        self.run(|file| file.read("count dead letters", letters::counts)).await
+    }
+
+    async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let (filter, after) = (filter.clone(), after.cloned());
+        let list = move |connection: &Connection| letters::list(connection, &filter, after.as_ref(), limit);
+        self.run(move |file| file.read("read dead letters", list)).await
+    }
+
+    async fn dead_letter_positions(&self, after: Option<&Position>, limit: usize) -> Result<Vec<Position>, StoreError> {
+        let after = after.cloned();
+        let positions = move |connection: &Connection| letters::positions(connection, after.as_ref(), limit);
+        self.run(move |file| file.read("read dead letters", positions)).await
+    }
+
+    async fn mark_replayed(&self, positions: &[Position], at_ms: i64) -> Result<(), StoreError> {
+        let positions = positions.to_vec();
+        self.run(move |file| {
+            file.write("mark dead letters", |transaction| Ok(letters::mark_replayed(transaction, &positions, at_ms)?))
+        })
+        .await
     }
 
     async fn put_blocks(&self, blocks: Vec<Block>) -> Result<(), StoreError> {

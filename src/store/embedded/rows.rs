@@ -2,7 +2,6 @@
 //!
 //! Apart from the store, which decides on which connection and in which transaction the steps run.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
@@ -12,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::capture::{Item, User};
 use crate::consume::Position;
-use crate::decode::{Event, Reason, Reject};
-use crate::store::{Block, Claim, Hash, LearnedEvent, Manifest, Progress, rules};
+use crate::decode::Event;
+use crate::store::{Block, Claim, Hash, LearnedEvent, Manifest, Progress};
 
 /// Where the engine stands, and under which epoch.
 pub(super) fn engine(connection: &Connection) -> Result<Claim> {
@@ -59,25 +58,6 @@ pub(super) fn insert_events(connection: &Connection, events: &[LearnedEvent]) ->
     Ok(())
 }
 
-pub(super) fn insert_rejects(connection: &Connection, rejects: &[Reject]) -> Result<()> {
-    let mut statement =
-        connection.prepare_cached("INSERT INTO dead_letters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL)")?;
-    for Reject { raw, reason, detail } in rejects {
-        let position = &raw.position;
-        statement.execute(params![
-            &*position.topic,
-            position.partition,
-            position.offset,
-            raw.timestamp_ms,
-            rules::reason_name(*reason),
-            detail,
-            raw.key,
-            raw.payload,
-        ])?;
-    }
-    Ok(())
-}
-
 pub(super) fn events(connection: &Connection, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>> {
     let mut statement = connection.prepare_cached("SELECT * FROM events WHERE seq >= ?1 ORDER BY seq LIMIT ?2")?;
     let mut rows = statement.query([from_seq.min(i64::MAX as u64) as i64, limit.min(i64::MAX as usize) as i64])?;
@@ -111,14 +91,11 @@ fn event(row: &Row<'_>, topic: Arc<str>) -> Result<LearnedEvent> {
     Ok(LearnedEvent { seq: number(row, 3)?, batch: number(row, 4)?, rehearse_from, predicted: row.get(11)?, event })
 }
 
-pub(super) fn reject_counts(connection: &Connection) -> Result<BTreeMap<Reason, u64>> {
-    let mut statement = connection.prepare_cached("SELECT reason, count(*) FROM dead_letters GROUP BY reason")?;
-    let counted = statement.query_map([], |row| {
-        let name: String = row.get(0)?;
-        let unknown = || unreadable(0, Type::Text, format!("the reason {name:?} is not known to this version"));
-        Ok((rules::reason_of(name.clone()).ok_or_else(unknown)?, number(row, 1)?))
-    })?;
-    counted.collect()
+pub(super) fn recent_ids(connection: &Connection, from_seq: u64) -> Result<Vec<(u64, String)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT seq, id FROM events WHERE seq >= ?1 AND id IS NOT NULL ORDER BY seq")?;
+    let ids = statement.query_map([from_seq.min(i64::MAX as u64) as i64], |row| Ok((number(row, 0)?, row.get(1)?)))?;
+    ids.collect()
 }
 
 pub(super) fn insert_blocks(connection: &Connection, blocks: &[Block]) -> Result<()> {
@@ -202,7 +179,7 @@ pub(super) fn raise_catalog_version(connection: &Connection) -> Result<()> {
     connection.prepare_cached("UPDATE catalog SET version = version + 1")?.execute([]).map(|_| ())
 }
 
-fn number(row: &Row<'_>, column: usize) -> Result<u64> {
+pub(super) fn number(row: &Row<'_>, column: usize) -> Result<u64> {
     let stored: i64 = row.get(column)?;
     u64::try_from(stored).map_err(|_| Error::IntegralValueOutOfRange(column, stored))
 }

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::consume::{Offsets, Position};
-use crate::decode::{Event, Reason, Reject};
-use crate::store::{Block, Claim, Hash, LearnedEvent, Progress};
+use crate::decode::{Event, Reject};
+use crate::store::{Block, Claim, DeadLetter, Hash, LearnedEvent, Progress};
 
 /// `_id` of the one document that says where the engine stands.
 pub(super) const ENGINE_ID: &str = "engine";
@@ -62,19 +62,22 @@ pub(super) struct EventDoc<'a> {
 }
 
 /// A document of `dead_letters`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct DeadLetterDoc<'a> {
     #[serde(rename = "_id")]
     place: Place<'a>,
     timestamp: DateTime,
-    reason: Reason,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: String,
+    detail: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<Binary>,
     payload: Binary,
     /// Bytes that the payload had, where only its beginning is kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     payload_cut_from: Option<i64>,
+    /// When it was last sent to the log again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replayed_at: Option<DateTime>,
 }
 
 /// A document of `blocks`.
@@ -104,8 +107,14 @@ fn is_empty(genres: &[String]) -> bool {
 }
 
 impl<'a> Place<'a> {
-    fn of(position: &'a Position) -> Self {
+    pub(super) fn of(position: &'a Position) -> Self {
         Self { t: Cow::Borrowed(&position.topic), p: position.partition, o: position.offset }
+    }
+}
+
+impl From<Place<'_>> for Position {
+    fn from(place: Place<'_>) -> Self {
+        Self { topic: Arc::from(place.t), partition: place.p, offset: place.o }
     }
 }
 
@@ -133,14 +142,13 @@ impl<'a> From<&'a LearnedEvent> for EventDoc<'a> {
 
 impl From<EventDoc<'_>> for LearnedEvent {
     fn from(doc: EventDoc<'_>) -> Self {
-        let topic = Arc::from(doc.place.t.as_ref());
         Self {
             seq: doc.seq as u64,
             batch: doc.batch as u64,
             rehearse_from: doc.rehearse_from.map(|seq| seq as u64),
             predicted: doc.predicted,
             event: Event {
-                position: Position { topic, partition: doc.place.p, offset: doc.place.o },
+                position: doc.place.into(),
                 user: doc.user.into_owned(),
                 item: doc.item.into_owned(),
                 rating: doc.rating,
@@ -161,11 +169,27 @@ impl<'a> From<&'a Reject> for DeadLetterDoc<'a> {
         Self {
             place: Place::of(&reject.raw.position),
             timestamp: DateTime::from_millis(reject.raw.timestamp_ms),
-            reason: reject.reason,
-            detail: &reject.detail,
+            reason: reject.reason.to_string(),
+            detail: Cow::Borrowed(&reject.detail),
             key: reject.raw.key.as_ref().map(|key| binary(&key[..key.len().min(MAX_KEY)])),
             payload: binary(&payload[..payload.len().min(MAX_PAYLOAD)]),
             payload_cut_from: (payload.len() > MAX_PAYLOAD).then_some(payload.len() as i64),
+            replayed_at: None,
+        }
+    }
+}
+
+impl From<DeadLetterDoc<'_>> for DeadLetter {
+    fn from(doc: DeadLetterDoc<'_>) -> Self {
+        Self {
+            position: doc.place.into(),
+            timestamp_ms: doc.timestamp.timestamp_millis(),
+            reason: doc.reason,
+            detail: doc.detail.into_owned(),
+            key: doc.key.map(|key| key.bytes),
+            payload: doc.payload.bytes,
+            payload_cut_from: doc.payload_cut_from.map(|bytes| bytes as u64),
+            replayed_at_ms: doc.replayed_at.map(DateTime::timestamp_millis),
         }
     }
 }
@@ -217,6 +241,7 @@ mod tests {
 
     use super::*;
     use crate::consume::RawEvent;
+    use crate::decode::Reason;
 
     fn reject(payload: Vec<u8>) -> Reject {
         let position = Position { topic: "ratings".into(), partition: 1, offset: 9 };

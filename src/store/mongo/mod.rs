@@ -6,6 +6,7 @@
 mod connect;
 mod documents;
 mod failure;
+mod letters;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -17,15 +18,19 @@ use futures::TryStreamExt;
 use mongodb::bson::{Document, doc, from_document};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::{Collection, Database};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use self::documents::{BlockDoc, CATALOG_ID, EventDoc, by_id, from_id};
+use self::documents::{BlockDoc, CATALOG_ID, ENGINE_ID, EngineDoc, EventDoc, by_id, from_id};
 use self::failure::{DUPLICATE_KEY, Place};
 use self::transaction::Writer;
-use super::{Block, Catalog, Claim, DurableWrite, Hash, LearnedEvent, Manifest, Store, StoreError, rules};
+use super::{
+    Block, Catalog, Claim, DeadLetter, DeadLetterFilter, DurableWrite, Hash, LearnedEvent, Manifest, Store, StoreError,
+    rules,
+};
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
+use crate::consume::Position;
 use crate::decode::Reason;
 
 /// Longest that a command may take. The driver itself waits for ever on a connection that went silent.
@@ -43,6 +48,13 @@ pub(super) struct MongoStore {
     place: Place,
     database: Database,
     writer: Writer,
+}
+
+/// What [`Store::recent_ids`] takes of an event's document.
+#[derive(Deserialize)]
+struct SeqAndId {
+    seq: i64,
+    id: String,
 }
 
 /// Connects to `config.uri`, waiting for it up to `config.connect_timeout`.
@@ -152,6 +164,15 @@ impl Store for MongoStore {
         self.ask("claim the store", self.writer.claim()).await
     }
 
+    async fn state(&self) -> Result<Claim, StoreError> {
+        self.ask("read the engine's state", async {
+            let engine: Collection<EngineDoc> = self.database.collection("engine");
+            let found = engine.find_one(doc! {"_id": ENGINE_ID}).await?;
+            Ok(found.map(Claim::from).unwrap_or_default())
+        })
+        .await
+    }
+
     async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
         self.writer.persist(&self.place, epoch, write).await
     }
@@ -171,23 +192,43 @@ impl Store for MongoStore {
         .await
     }
 
+    async fn recent_ids(&self, from_seq: u64) -> Result<Vec<(u64, String)>, StoreError> {
+        self.ask("read ids", async {
+            let events = self.database.collection::<SeqAndId>("events");
+            let wanted = doc! {"seq": {"$gte": i64::try_from(from_seq).unwrap_or(i64::MAX)}, "id": {"$exists": true}};
+            let found =
+                events.find(wanted).projection(doc! {"_id": 0, "seq": 1, "id": 1}).sort(doc! {"seq": 1}).await?;
+            found.map_ok(|one| (one.seq as u64, one.id)).try_collect().await
+        })
+        .await
+    }
+
     async fn reject_counts(&self) -> Result<BTreeMap<Reason, u64>, StoreError> {
-        let action = "count dead letters";
-        let count = doc! {"$group": {"_id": "$reason", "count": {"$sum": 1_i64}}};
-        let groups: Vec<Document> = self
-            .ask(action, async {
-                let letters: Collection<Document> = self.database.collection("dead_letters");
-                letters.aggregate([count]).await?.try_collect().await
-            })
-            .await?;
-        let counts = groups.iter().map(|group| {
-            let name = group.get_str("_id").unwrap_or_default().to_string();
-            let reason = rules::reason_of(name.clone());
-            let unknown =
-                || self.place.damaged("a dead letter", format!("its reason {name:?} is not known to this version"));
-            Ok((reason.ok_or_else(unknown)?, group.get_i64("count").unwrap_or(0) as u64))
-        });
-        counts.collect()
+        self.ask("count dead letters", letters::counts(&self.database)).await
+    }
+
+    async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        // To MongoDB a limit of 0 is none.
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        self.ask("read dead letters", letters::list(&self.database, filter, after, limit)).await
+    }
+
+    async fn dead_letter_positions(&self, after: Option<&Position>, limit: usize) -> Result<Vec<Position>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        self.ask("read dead letters", letters::positions(&self.database, after, limit)).await
+    }
+
+    async fn mark_replayed(&self, positions: &[Position], at_ms: i64) -> Result<(), StoreError> {
+        self.ask("mark dead letters", letters::mark_replayed(&self.database, positions, at_ms)).await
     }
 
     async fn put_blocks(&self, blocks: Vec<Block>) -> Result<(), StoreError> {

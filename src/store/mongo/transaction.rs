@@ -14,11 +14,15 @@ use tokio::sync::Mutex;
 
 use super::documents::{DeadLetterDoc, ENGINE_ID, EngineDoc, EventDoc};
 use super::failure::{Patience, Place, may_pass};
+use crate::fault::{self, Point};
 use crate::store::rules::{self, Standing};
 use crate::store::{Claim, DurableWrite, Manifest, StoreError};
 
-/// How long a write is tried again before the engine is told that it cannot be made.
-const WRITE_FOR: Duration = Duration::from_mins(1);
+/// How long a conflict, or a server that changes, is waited out before the engine is told; it goes on trying.
+const WRITE_FOR: Duration = Duration::from_secs(3);
+
+/// Longest that one transaction may take. The driver itself waits for ever on a connection that went silent.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Bytes of events in one command, which may have 16 MiB, and 100,000 documents: those have more than 100 bytes each.
 const BYTES_AT_ONCE: usize = 8 << 20;
@@ -87,7 +91,7 @@ impl Writer {
         let mut session = self.session.lock().await;
         let mut patience = Patience::new(WRITE_FOR);
         loop {
-            let attempt = tokio::time::timeout(WRITE_FOR, self.attempt(&mut session, place, epoch, work)).await;
+            let attempt = tokio::time::timeout(ANSWER_WITHIN, self.attempt(&mut session, place, epoch, work)).await;
             let reason = match attempt {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(Failure::Driver(error))) if may_pass(&error) => place.gist(&error),
@@ -100,7 +104,7 @@ impl Writer {
             tracing::debug!(location = place.location, reason, "cannot {action}; trying again");
             if !patience.wait().await {
                 abort(&mut session).await;
-                return Err(place.unavailable(action, gave_up(&reason)));
+                return Err(place.unavailable(action, reason));
             }
         }
     }
@@ -129,13 +133,12 @@ impl Writer {
             let ours = doc! {"_id": ENGINE_ID, "epoch": epoch as i64};
             self.engine.update_one(ours, work.update()?).session(&mut *session).await?;
             work.insert(&self.database, session).await?;
+            if matches!(work, Work::Persist(_)) {
+                fault::pass(Point::Written);
+            }
         }
         Ok(session.commit_transaction().await?)
     }
-}
-
-fn gave_up(reason: &str) -> String {
-    format!("{reason}; gave up after {WRITE_FOR:?}; nothing is lost: start the engine again when MongoDB answers")
 }
 
 /// Why a transaction was not made.

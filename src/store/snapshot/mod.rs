@@ -205,7 +205,11 @@ pub async fn load(store: &dyn Store, manifest: &Manifest) -> Result<View, StoreE
     Ok(View::new(version, learned, history))
 }
 
-fn check_format(store: &dyn Store, manifest: &Manifest) -> Result<(), StoreError> {
+/// Whether this program reads the format of a snapshot.
+///
+/// # Errors
+/// [`StoreError::Unsuitable`] if it does not.
+pub fn check_format(store: &dyn Store, manifest: &Manifest) -> Result<(), StoreError> {
     let Manifest { seq, format, .. } = manifest;
     let reason = match format {
         &SNAPSHOT_FORMAT => return Ok(()),

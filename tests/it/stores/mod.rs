@@ -1,6 +1,7 @@
 //! The contract of `store::Store`, checked on the embedded store and on MongoDB alike, then what is special to each.
 
 mod embedded;
+mod letters;
 mod mongodb;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,10 @@ use freshet::store::{
 };
 
 use crate::support;
+use letters::{
+    a_look_at_the_state_claims_nothing, a_replayed_letter_is_marked_and_can_be_left_out,
+    dead_letters_come_back_whole_in_the_order_of_the_log_and_in_pages, ids_come_back_with_their_places_in_the_order,
+};
 
 fn config(kind: StoreKind, data_dir: &Path, uri: &str, database: &str) -> StoreConfig {
     StoreConfig {
@@ -88,6 +93,10 @@ contract! {
     events_come_back_as_they_were,
     events_are_read_in_pages,
     rejects_are_counted_by_reason,
+    dead_letters_come_back_whole_in_the_order_of_the_log_and_in_pages,
+    a_replayed_letter_is_marked_and_can_be_left_out,
+    ids_come_back_with_their_places_in_the_order,
+    a_look_at_the_state_claims_nothing,
     a_write_that_fails_in_the_middle_leaves_nothing,
     a_large_write_is_one_write,
     manifests_come_back_newest_first,

@@ -117,7 +117,10 @@ async fn writes_go_on_when_the_server_comes_back() {
     let writer = store.clone();
     let writing = tokio::spawn(async move {
         for start in (0..100_000).step_by(1_000) {
-            writer.persist(epoch, &write(start + 1..=start + 1_000)).await.unwrap();
+            // As the engine does: what may pass is tried again.
+            while let Err(error) = writer.persist(epoch, &write(start + 1..=start + 1_000)).await {
+                assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+            }
         }
     });
     for _ in 0..2 {

@@ -160,6 +160,11 @@ pub(super) struct Shared {
     mock: Option<Mutex<mpsc::Sender<NewMockTopic>>>,
 }
 
+/// Whether `librdkafka`'s mock cluster stands in for Kafka: it knows no member that comes back.
+pub(crate) fn is_mock() -> bool {
+    shared().mock.is_some()
+}
+
 /// A topic for the mock cluster to create, and whom to tell.
 type NewMockTopic = (String, i32, mpsc::Sender<Result<(), String>>);
 

@@ -1,0 +1,92 @@
+//! Positions and bytes as text: what a person types and reads.
+
+use std::fmt::Write as _;
+
+use crate::consume::Position;
+
+/// Bytes on a line of a hex dump.
+const DUMP_WIDTH: usize = 16;
+
+/// `ratings/0/17`.
+pub(super) fn place(position: &Position) -> String {
+    format!("{}/{}/{}", position.topic, position.partition, position.offset)
+}
+
+/// Reads `ratings/0/17`.
+pub(super) fn position(text: &str) -> Result<Position, String> {
+    let wrong = || format!("{text:?} is no place on the log; write it as TOPIC/PARTITION/OFFSET, such as ratings/0/17");
+    let mut parts = text.rsplitn(3, '/');
+    let (offset, partition, topic) = (parts.next(), parts.next(), parts.next().filter(|topic| !topic.is_empty()));
+    let number = |part: Option<&str>| part.and_then(|digits| digits.parse::<u32>().ok());
+    let offset = offset.and_then(|digits| digits.parse::<i64>().ok()).filter(|offset| *offset >= 0);
+    match (topic, number(partition).and_then(|partition| i32::try_from(partition).ok()), offset) {
+        (Some(topic), Some(partition), Some(offset)) => Ok(Position { topic: topic.into(), partition, offset }),
+        _ => Err(wrong()),
+    }
+}
+
+/// Bytes on one line: text as it is, control characters and what is not UTF-8 escaped, cut after `most` characters.
+pub(super) fn printable(bytes: &[u8], most: usize) -> String {
+    let mut text = String::new();
+    let mut left = most;
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if left == 0 {
+                return text + "…";
+            }
+            left -= 1;
+            if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+        }
+        for byte in chunk.invalid() {
+            if left == 0 {
+                return text + "…";
+            }
+            left -= 1;
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Offset, hex digits and ASCII of each sixteen bytes, as `xxd` has them.
+pub(super) fn hex_dump(bytes: &[u8]) -> String {
+    let mut dump = String::new();
+    for (line, bytes) in bytes.chunks(DUMP_WIDTH).enumerate() {
+        let digits: Vec<String> = bytes.chunks(2).map(hex::encode).collect();
+        let ascii: String =
+            bytes.iter().map(|&byte| if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' }).collect();
+        let _ = writeln!(dump, "{:08x}: {:39}  {ascii}", line * DUMP_WIDTH, digits.join(" "));
+    }
+    dump
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        for text in ["ratings/0/17", "a/b/3/0", "x/2147483647/9223372036854775807"] {
+            assert_eq!(place(&position(text).unwrap()), text);
+        }
+        for text in ["", "17", "0/17", "/0/17", "ratings/0", "ratings/x/1", "ratings/-1/1", "ratings/0/-1", "r/0/1.5"] {
+            assert!(position(text).unwrap_err().contains("TOPIC/PARTITION/OFFSET"), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_on_one_line_without_control_characters() {
+        assert_eq!(printable("{\"a\":\"é\n\"}".as_bytes(), 99), "{\"a\":\"é\\n\"}");
+        assert_eq!(printable(b"\xff\xfe\x1b[31mx", 99), "\\xff\\xfe\\u{1b}[31mx");
+        assert_eq!(printable(b"abcdef", 3), "abc…");
+        assert_eq!(printable(b"abc", 3), "abc");
+    }
+
+    #[test]
+    fn a_dump_has_offset_digits_and_ascii() {
+        let dump = hex_dump(b"\xff\x00 garbage, and more");
+        let lines: Vec<_> = dump.lines().collect();
+        assert_eq!(lines[0], "00000000: ff00 2067 6172 6261 6765 2c20 616e 6420  .. garbage, and ");
+        assert_eq!(lines[1], "00000010: 6d6f 7265                                more");
+    }
+}

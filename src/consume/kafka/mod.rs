@@ -1,0 +1,300 @@
+//! Reads records from Kafka as a member of a consumer group.
+//!
+//! The group only shares the partitions out. Where reading starts is decided here, from the store's offsets: those that
+//! are committed to Kafka serve its lag tools and are never read back. The membership is static: it is the store's, by the
+//! store's name. So an engine that was killed has its partitions again as soon as it is back, without a rebalance, and a
+//! second engine on the same store takes the first one's place here as it does there.
+
+mod group;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{FutureExt, StreamExt};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionListElem};
+
+use self::group::Membership;
+use super::{Consumer, Offsets, PartitionLag, Polled, Position, RawEvent};
+use crate::capture::LogError;
+use crate::capture::kafka_link::{self, Context, Link};
+use crate::config::BrokerConfig;
+
+/// Of whoever reads for the engine, or reads what the engine reads.
+pub(super) const PROPERTIES: [(&str, &str); 11] = [
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "earliest"),
+    ("isolation.level", "read_committed"),
+    // The partitions of an engine that does not come back pass to the others after this long; the brokers' own minimum.
+    ("session.timeout.ms", "6000"),
+    ("heartbeat.interval.ms", "2000"),
+    ("queued.min.messages", "100000"),
+    ("queued.max.messages.kbytes", "65536"),
+    ("max.partition.fetch.bytes", "4194304"),
+    // After a full queue librdkafka would rest for a second, and reading would stutter.
+    ("fetch.queue.backoff.ms", "20"),
+];
+
+/// Longest wait for a broker's answer on the ends of a partition.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two looks whether a broker that was away is back.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest wait for a commit before partitions are given back.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Client = StreamConsumer<Context<Membership>>;
+
+/// Reads the partitions of one topic that the group gives it.
+pub(super) struct KafkaConsumer {
+    client: Arc<Client>,
+    link: Arc<Link>,
+    topic: Arc<str>,
+    broker: BrokerConfig,
+}
+
+impl KafkaConsumer {
+    pub(super) async fn open(broker: &BrokerConfig, start: Offsets, member: &str) -> Result<Self, LogError> {
+        let partitions = kafka_link::connect(broker).await?;
+        let mut config = kafka_link::client_config(broker, &PROPERTIES);
+        if config.get("group.id").is_none() {
+            config.set("group.id", &broker.group);
+        }
+        if config.get("group.instance.id").is_none() {
+            config.set("group.instance.id", member);
+        }
+        let link = Arc::new(Link::new(broker));
+        let context = Context { link: Arc::clone(&link), role: Membership::new(start.clone()) };
+        let failed = |error: KafkaError| kafka_link::failed(broker, "start a consumer on", &error);
+        let client: Arc<Client> = Arc::new(config.create_with_context(context).map_err(failed)?);
+        let topic = Arc::from(broker.topic.as_str());
+        let consumer = Self { client, link, topic, broker: broker.clone() };
+        consumer.check_within(&start, partitions).await?;
+        consumer.client.subscribe(&[&broker.topic]).map_err(failed)?;
+        Ok(consumer)
+    }
+
+    fn group(&self) -> &Membership {
+        &self.client.context().role
+    }
+
+    /// Whether the topic still has what `start` goes on from.
+    async fn check_within(&self, start: &Offsets, partitions: i32) -> Result<(), LogError> {
+        let ours: Vec<_> = start.iter().filter(|(topic, ..)| **topic == self.topic).collect();
+        if let Some((_, gone, next)) = ours.iter().find(|(_, partition, _)| *partition >= partitions) {
+            let reason = super::too_few_partitions(&self.topic, partitions, *gone, *next);
+            return Err(kafka_link::refused(&self.broker, "read from", reason));
+        }
+        let ends = self.watermarks(ours.iter().map(|&(_, partition, _)| partition).collect()).await?;
+        for ((topic, partition, next), (low, high)) in ours.into_iter().zip(ends) {
+            if next > high {
+                return Err(self.not_the_log(partition, next, high));
+            }
+            if next < low {
+                tracing::warn!(%topic, partition, lost = low - next, "events have expired before they were read");
+            }
+        }
+        Ok(())
+    }
+
+    fn not_the_log(&self, partition: i32, next: i64, found: i64) -> LogError {
+        let reason = format!(
+            "{} [{partition}] goes on at offset {found}, but the store has learned up to {next}: the topic is not the \
+             one that the store was filled from (deleted and created again?); set another broker.topic and store",
+            self.topic
+        );
+        kafka_link::refused(&self.broker, "read from", reason)
+    }
+
+    /// Lowest offset and end of each partition.
+    async fn watermarks(&self, partitions: Vec<i32>) -> Result<Vec<(i64, i64)>, LogError> {
+        let (client, topic) = (Arc::clone(&self.client), Arc::clone(&self.topic));
+        let asking = tokio::task::spawn_blocking(move || {
+            partitions.into_iter().map(|partition| client.fetch_watermarks(&topic, partition, ASK_TIMEOUT)).collect()
+        });
+        let answer: KafkaResult<Vec<_>> = asking.await.expect("asking does not panic");
+        answer.map_err(|error| kafka_link::failed(&self.broker, "ask for the ends of partitions of", &error))
+    }
+
+    /// Takes a record over, and moves on past it.
+    fn hand_out(&self, message: &BorrowedMessage<'_>) -> Result<RawEvent, LogError> {
+        let (partition, offset) = (message.partition(), message.offset());
+        let mut next = self.group().next();
+        if let Some(next) = next.get(&self.topic, partition)
+            && offset < next
+        {
+            return Err(self.not_the_log(partition, next, offset));
+        }
+        next.set(Arc::clone(&self.topic), partition, offset + 1);
+        Ok(RawEvent {
+            position: Position { topic: Arc::clone(&self.topic), partition, offset },
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload().unwrap_or_default().to_vec(),
+        })
+    }
+
+    /// Waits a failure out that may pass, and makes an error of any other.
+    fn wait_out(&self, error: &KafkaError) -> Result<(), LogError> {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) {
+            return Err(LogError::Superseded { brokers: kafka_link::brokers(&self.broker).to_owned() });
+        }
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        if fatal || error.rdkafka_error_code().is_some_and(is_final) {
+            return Err(kafka_link::failed(&self.broker, "read from", error));
+        }
+        self.link.has_failed(error);
+        Ok(())
+    }
+
+    /// Looks whether Kafka is back, each time after a pause; never ends while it is there.
+    async fn look_whether_back(&self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(LOOK_PAUSE).await;
+            if self.link.is_away() {
+                let (client, topic) = (Arc::clone(&self.client), Arc::clone(&self.topic));
+                let asking =
+                    tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
+                if asking.await.unwrap_or(false) {
+                    self.link.answered();
+                }
+            }
+        }
+    }
+
+    /// Offsets of the partitions that are this consumer's; none if there are none.
+    fn committable(&self, offsets: &Offsets) -> Result<Option<TopicPartitionList>, LogError> {
+        let failed = |error| kafka_link::failed(&self.broker, "commit offsets to", &error);
+        let assigned = self.client.assignment().map_err(failed)?;
+        let mut ours = TopicPartitionList::new();
+        for (topic, partition, next) in offsets.iter() {
+            if assigned.find_partition(topic, partition).is_some() {
+                ours.add_partition_offset(topic, partition, Offset::Offset(next)).map_err(failed)?;
+            }
+        }
+        Ok((ours.count() > 0).then_some(ours))
+    }
+
+    /// The next record, however long Kafka is away.
+    async fn first(&self) -> Result<RawEvent, LogError> {
+        let mut stream = self.client.stream();
+        loop {
+            match stream.next().await.expect("a stream of kafka never ends") {
+                Ok(message) => return self.hand_out(&message),
+                Err(error) => self.wait_out(&error)?,
+            }
+        }
+    }
+}
+
+impl Drop for KafkaConsumer {
+    /// The client waits in its own drop until partitions that are wanted back are given.
+    fn drop(&mut self) {
+        self.group().leave();
+        if let Err(error) = self.group().give_back(&*self.client) {
+            tracing::debug!(%error, "cannot give partitions back");
+        }
+    }
+}
+
+/// Whether waiting cannot mend it.
+fn is_final(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Fatal
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::UnknownTopicOrPartition
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::InvalidGroupId
+            | Code::InconsistentGroupProtocol
+            | Code::AutoOffsetReset
+    )
+}
+
+#[async_trait]
+impl Consumer for KafkaConsumer {
+    async fn poll(&mut self, max: usize) -> Result<Polled, LogError> {
+        let first = tokio::select! {
+            biased;
+            () = self.group().wanted_back() => return Ok(Polled::WantedBack),
+            first = self.first() => first?,
+            never = self.look_whether_back() => match never {},
+        };
+        self.link.answered();
+        let mut events = Vec::with_capacity(max.min(1024));
+        events.push(first);
+        // Nothing below waits, so nothing that is taken from the client can be lost to a dropped future.
+        let mut stream = self.client.stream();
+        while events.len() < max {
+            match stream.next().now_or_never().flatten() {
+                Some(Ok(message)) => events.push(self.hand_out(&message)?),
+                Some(Err(error)) => self.wait_out(&error)?,
+                None => break,
+            }
+        }
+        drop(stream);
+        Ok(Polled::Records(events))
+    }
+
+    fn pause(&mut self, paused: bool) -> Result<(), LogError> {
+        let done = self.group().pause(&*self.client, paused);
+        done.map_err(|error| kafka_link::failed(&self.broker, "pause the partitions of", &error))
+    }
+
+    async fn give_back(&mut self, durable: &Offsets) -> Result<(), LogError> {
+        if let Some(ours) = self.committable(durable)? {
+            let client = Arc::clone(&self.client);
+            let committing = tokio::task::spawn_blocking(move || client.commit(&ours, CommitMode::Sync));
+            match tokio::time::timeout(COMMIT_TIMEOUT, committing).await {
+                Ok(Ok(Ok(()))) => {}
+                other => tracing::debug!(?other, "offsets are not committed before partitions are given back"),
+            }
+        }
+        let given = self.group().give_back(&*self.client);
+        given.map_err(|error| kafka_link::failed(&self.broker, "give back partitions of", &error))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.link.trouble()
+    }
+
+    async fn commit(&mut self, offsets: &Offsets) -> Result<(), LogError> {
+        if let Some(ours) = self.committable(offsets)?
+            && let Err(error) = self.client.commit(&ours, CommitMode::Async)
+        {
+            self.wait_out(&error)?;
+        }
+        Ok(())
+    }
+
+    async fn lag(&mut self) -> Result<Vec<PartitionLag>, LogError> {
+        let assigned = self.client.assignment();
+        let assigned =
+            assigned.map_err(|error| kafka_link::failed(&self.broker, "ask for the assignment of", &error))?;
+        let partitions: Vec<_> = assigned.elements().iter().map(TopicPartitionListElem::partition).collect();
+        let ends = self.watermarks(partitions.clone()).await?;
+        let next = self.group().next();
+        let lag = |(partition, (low, end))| {
+            let position = next.get(&self.topic, partition).unwrap_or(low);
+            PartitionLag { topic: Arc::clone(&self.topic), partition, position, end }
+        };
+        Ok(partitions.into_iter().zip(ends).map(lag).collect())
+    }
+
+    async fn close(self: Box<Self>) {
+        // Dropping the last handle sends what is committed; it waits.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
