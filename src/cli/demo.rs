@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
         delete(&config.store.data_dir)?;
     }
     store::open(&config.store).await?.put_catalog(&dataset.items, &dataset.users).await?;
-    let Some(service) = Service::start(&config, &stop).await? else { return Ok(()) };
+    let Some(service) = Service::start(&config, None, &stop).await? else { return Ok(()) };
     let shown = tokio::select! {
         shown = show(&service, dataset, &config) => shown,
         () = stop.cancelled() => Err(Interrupted { done: learned(&service.published.load()) }.into()),

@@ -4,11 +4,14 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use comfy_table::{Attribute, Cell, LineStyle, Table, presets};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use owo_colors::OwoColorize;
+use tempfile::NamedTempFile;
 
 use crate::capture::LogError;
 use crate::config::ConfigError;
@@ -98,6 +101,25 @@ fn describe(error: &anyhow::Error) -> String {
         told = cause;
     }
     text
+}
+
+/// A file beside `path`, to be given that name once it is whole.
+///
+/// # Errors
+/// If the folder is not there or not to be written.
+pub fn file_beside(path: &Path) -> anyhow::Result<NamedTempFile> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are their owner's only; this one becomes a file like any other, as the umask wants it.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(parent).with_context(|| cannot_write(path))
+}
+
+/// What is said of a file that cannot be written.
+#[must_use]
+pub fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
 }
 
 /// A progress bar on stderr with rate and time left; hidden where stderr is not a terminal. Without a length it counts.

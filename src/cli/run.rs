@@ -3,12 +3,13 @@
 //! [`Service`] is here and not in the engine, because the engine knows nothing of HTTP; the demo runs the same one.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::out;
+use super::{out, snapshots};
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::publish::Published;
@@ -20,11 +21,16 @@ use crate::{shutdown, store};
 /// It goes on where the store says that the last run stopped. SIGINT and SIGTERM stop it in order.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  freshet run\n  freshet run --port 9000 --set gather.size=1\n  \
-                        freshet run --set broker.kind=kafka --set store.kind=mongodb")]
+                        freshet run --set broker.kind=kafka --set store.kind=mongodb\n  \
+                        freshet run --from-snapshot model.zip")]
 pub(super) struct Args {
     /// Port that HTTP is served on; short for --set serve.port=PORT.
     #[arg(long)]
     port: Option<u16>,
+    /// Has an empty store begin with this exported snapshot: the log is learned from its beginning on top of it. A store
+    /// that began with it just goes on, any other is refused.
+    #[arg(long, value_name = "FILE")]
+    from_snapshot: Option<PathBuf>,
 }
 
 /// Runs `freshet run`.
@@ -35,7 +41,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
     let mut config = config.clone();
     config.serve.port = args.port.unwrap_or(config.serve.port);
     let stop = shutdown::on_signals();
-    let Some(service) = Service::start(&config, &stop).await? else { return Ok(()) };
+    let Some(service) = Service::start(&config, args.from_snapshot.as_deref(), &stop).await? else { return Ok(()) };
     out::print(&format!("serving on http://{0}, try http://{0}/recommend/196\n", service.address))?;
     service.ended().await
 }
@@ -52,14 +58,22 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Opens the store and the port and starts learning; none if it was stopped before that.
-    pub(super) async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Self>> {
+    /// Opens the store and the port and starts learning, on top of an exported snapshot if there is one; none if it was
+    /// stopped before that.
+    pub(super) async fn start(
+        config: &Config,
+        snapshot: Option<&Path>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
         // The port first: nothing is to be taken over by a process that cannot serve.
         let listener = serve::bind(&config.serve).await?;
         let store = tokio::select! {
             store = store::open(&config.store) => store?,
             () = stop.cancelled() => return Ok(None),
         };
+        if let Some(file) = snapshot {
+            snapshots::warm_start(&*store, config, file).await?;
+        }
         let engine = Engine::new(config, store)?;
         let (published, status) = (engine.published(), engine.status());
         let serve_config = Arc::new(config.serve.clone());

@@ -13,8 +13,8 @@ use crate::gather::Progress;
 use crate::publish::View;
 use crate::serve::Status;
 use crate::serve::status::SnapshotSummary;
-use crate::store::snapshot::{Encoder, Taken};
-use crate::store::{DurableWrite, LearnedEvent, Manifest, Store};
+use crate::store::snapshot::{Encoded, Encoder, Taken};
+use crate::store::{DurableWrite, LearnedEvent, Manifest, Pruned, Retention, Store, StoreError};
 use crate::telemetry::now_ms;
 
 /// Snapshots that the status lists.
@@ -27,6 +27,7 @@ pub(super) struct Durability {
     pub(super) progress: Progress,
     pub(super) write_batch: usize,
     pub(super) encoder: Encoder,
+    pub(super) keep: Retention,
     /// `seq` of the newest snapshot.
     pub(super) last_snapshot: u64,
     pub(super) durable: watch::Sender<Progress>,
@@ -91,21 +92,55 @@ impl Durability {
         Ok((view, snapshot))
     }
 
-    /// Stores the blocks, then the manifest; everything in the view is durable.
+    /// Takes a snapshot of the view, all of which is durable, and deletes those that are not kept any more.
     async fn take_snapshot(&mut self, view: &View) -> Result<(), EngineError> {
-        let offsets = self.progress.offsets.clone();
-        let taken = Taken { epoch: self.epoch, offsets, created_at_ms: now_ms() };
-        let (manifest, blocks) = self.encoder.encode(view, taken);
-        let (new_blocks, bytes) = (blocks.len(), blocks.iter().map(|block| block.bytes.len()).sum::<usize>());
-        patience::until_done(&self.status, || self.store.put_blocks(blocks.clone())).await?;
-        patience::until_done(&self.status, || self.store.put_manifest(self.epoch, &manifest)).await?;
+        let manifest = match self.store_snapshot(view).await {
+            // Somebody pruned by hand: blocks that this engine has stored before are named by no manifest yet.
+            Err(StoreError::MissingBlocks { .. }) => {
+                self.encoder.forget();
+                self.store_snapshot(view).await?
+            }
+            stored => stored?,
+        };
         self.last_snapshot = manifest.seq;
-        tracing::info!(seq = manifest.seq, sha256 = %manifest.sha256, new_blocks, bytes, "took a snapshot");
+        fault::pass(Point::Snapshotted);
         let listed = self.status.snapshots.load();
         let others = listed.iter().filter(|other| other.seq != manifest.seq).cloned();
         let newest = std::iter::once(SnapshotSummary::from(&manifest)).chain(others).take(LISTED).collect();
         self.status.snapshots.store(Arc::new(newest));
+        self.prune().await;
+        fault::pass(Point::Pruned);
         Ok(())
+    }
+
+    /// Stores the blocks, then the manifest.
+    async fn store_snapshot(&mut self, view: &View) -> Result<Manifest, StoreError> {
+        let offsets = self.progress.offsets.clone();
+        let taken = Taken { epoch: self.epoch, offsets, created_at_ms: now_ms() };
+        let Encoded { manifest, new, blocks } = self.encoder.encode(view, taken);
+        let (new_blocks, bytes) = (new.len(), new.iter().map(|block| block.bytes.len()).sum::<usize>());
+        patience::until_done(&self.status, || self.store.put_blocks(new.clone())).await?;
+        fault::pass(Point::BlocksStored);
+        patience::until_done(&self.status, || self.store.put_manifest(self.epoch, &manifest, &blocks)).await?;
+        tracing::info!(seq = manifest.seq, sha256 = %manifest.sha256, new_blocks, bytes, "took a snapshot");
+        Ok(manifest)
+    }
+
+    /// Deletes what is not kept. That it cannot is no reason to stop: it costs space, and the next one tries again.
+    async fn prune(&self) {
+        match patience::until_done(&self.status, || self.store.prune(Some(self.epoch), self.keep, false)).await {
+            Ok(pruned) => {
+                let listed = self.status.snapshots.load();
+                let left = listed.iter().filter(|one| pruned.kept.contains(&one.seq)).cloned().collect();
+                self.status.snapshots.store(Arc::new(left));
+                let Pruned { snapshots, blocks, bytes, waiting, .. } = pruned;
+                if let Some(waiting) = waiting {
+                    tracing::warn!("{waiting}");
+                }
+                tracing::debug!(?snapshots, blocks, bytes, "deleted old snapshots");
+            }
+            Err(error) => tracing::warn!(%error, "cannot delete old snapshots; the next snapshot tries again"),
+        }
     }
 }
 

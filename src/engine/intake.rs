@@ -4,7 +4,6 @@
 //! polling, so that the engine stays a member of its group however long the store is away.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -12,21 +11,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::EngineError;
+use super::log_watch::LogWatch;
 use crate::config::DecodeConfig;
-use crate::consume::lag::{self, LagChange, LagState, LagWatch};
+use crate::consume::lag;
 use crate::consume::{Consumer, Offsets, Polled, RawEvent};
 use crate::decode;
 use crate::fault::{self, Point};
 use crate::gather::{Gatherer, MicroBatch, Progress};
-use crate::serve::Status;
-use crate::serve::status::Part;
-use crate::telemetry::now_ms;
 
 /// Records asked for at once: enough to keep the learner busy, few enough that a stop is quick.
 const POLL_MAX: usize = 1024;
-
-/// Looks at the lag without an answer, one after the other, that are a trouble: a slow answer is none.
-const UNANSWERED: u32 = 3;
 
 /// How long a full queue is waited for before the partitions are paused. Short of any group's patience; long enough that
 /// a queue which is merely busy does not cost what was fetched ahead.
@@ -45,8 +39,7 @@ pub(super) struct Intake {
     pub(super) batches: mpsc::Sender<MicroBatch>,
     /// What is durable, and so may be committed.
     pub(super) committable: watch::Receiver<Progress>,
-    pub(super) lag: LagWatch,
-    pub(super) status: Arc<Status>,
+    pub(super) log: LogWatch,
 }
 
 /// Batches that wait for room, in order: what one poll brought, at most.
@@ -55,7 +48,6 @@ pub(super) struct Waiting {
     batches: VecDeque<MicroBatch>,
     since: Option<Instant>,
     paused: bool,
-    unanswered: u32,
 }
 
 impl Intake {
@@ -96,7 +88,10 @@ impl Intake {
                     self.keep(batch);
                 }
                 Ok(()) = self.committable.changed() => self.commit().await,
-                _ = look.tick() => self.look_at_lag().await,
+                _ = look.tick() => {
+                    let durable = self.committable.borrow().offsets.clone();
+                    self.log.look(&mut *self.consumer, &durable).await;
+                }
                 polled = self.consumer.poll(POLL_MAX), if !waits || self.waiting.paused => match polled? {
                     Polled::Records(records) => self.take_in(records),
                     Polled::WantedBack => self.give_back().await?,
@@ -105,31 +100,9 @@ impl Intake {
         }
     }
 
-    /// Notes the lag. A log that does not say it now is no reason to stop: reading waits for its return.
-    async fn look_at_lag(&mut self) {
-        let store_works = !self.status.troubles().iter().any(|trouble| trouble.part == Part::Store);
-        let answer = match timeout(lag::EVERY, self.consumer.lag()).await {
-            Ok(Ok(assigned)) => {
-                self.lag.look(now_ms(), &assigned, &self.committable.borrow().offsets, store_works);
-                Ok(())
-            }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the log does not answer when it is asked for its ends".to_owned()),
-        };
-        self.waiting.unanswered = if answer.is_ok() { 0 } else { self.waiting.unanswered.saturating_add(1) };
-        match self.consumer.trouble().or(answer.err().filter(|_| self.waiting.unanswered >= UNANSWERED)) {
-            Some(reason) => drop(self.status.begin_trouble(Part::Log, reason)),
-            None if self.waiting.unanswered == 0 => drop(self.status.end_trouble(Part::Log)),
-            None => {}
-        }
-        let (lags, changes) = self.lag.judge(now_ms());
-        changes.iter().for_each(tell);
-        self.status.lag.store(Arc::new(lags));
-    }
-
     fn take_in(&mut self, records: Vec<RawEvent>) {
         let now = Instant::now();
-        self.lag.note_read(&records);
+        self.log.lag.note_read(&records);
         for record in records {
             let decoded = decode::decode(&record, &self.decode);
             let batch = self.gatherer.push(now, record, decoded);
@@ -222,14 +195,4 @@ impl Intake {
 /// Waits until then.
 async fn at(instant: Option<Instant>) {
     sleep_until(instant.expect("the branch is enabled with an instant")).await;
-}
-
-fn tell(change: &LagChange) {
-    let LagChange { lag, before } = change;
-    let (topic, partition, messages, seconds) = (&lag.topic, lag.partition, lag.messages, lag.seconds);
-    if lag.state == LagState::Ok {
-        tracing::info!(%topic, partition, messages, seconds, ?before, "the lag is ok again");
-    } else {
-        tracing::warn!(%topic, partition, messages, seconds, ?before, now = ?lag.state, "the lag has another state");
-    }
 }

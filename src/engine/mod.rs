@@ -7,6 +7,7 @@
 mod durability;
 mod intake;
 mod learning;
+mod log_watch;
 mod patience;
 mod recovery;
 pub mod verify;
@@ -20,7 +21,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::capture::LogError;
 use crate::config::Config;
-use crate::consume::lag::LagWatch;
 use crate::consume::{self, OffsetError, Offsets};
 use crate::gather::Gatherer;
 use crate::learn::params::{self, Named};
@@ -30,7 +30,7 @@ use crate::serve::Status;
 use crate::serve::status::Phase;
 use crate::shutdown::StopDeadline;
 use crate::store::snapshot::Encoder;
-use crate::store::{Hash, Store, StoreError};
+use crate::store::{Hash, Retention, Store, StoreError};
 
 use recovery::Recovered;
 
@@ -156,8 +156,7 @@ impl Engine {
             waiting: intake::Waiting::default(),
             batches,
             committable,
-            lag: LagWatch::default(),
-            status: Arc::clone(&self.status),
+            log: log_watch::LogWatch::new(Arc::clone(&self.status)),
         };
         let learning = learning::Learning { recommender, publisher, snapshot_every: self.config.store.snapshot_every };
         let keeper = durability::Durability {
@@ -166,6 +165,7 @@ impl Engine {
             progress,
             write_batch: self.config.store.write_batch,
             encoder: Encoder::new(self.named),
+            keep: Retention::of(&self.config.store),
             last_snapshot: snapshot,
             durable,
             status: Arc::clone(&self.status),

@@ -4,6 +4,7 @@
 //! learned under the same parameters, plus the stored events after it, in order; under other parameters it is all events.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{EngineError, patience, watch};
@@ -11,7 +12,7 @@ use crate::config::Config;
 use crate::decode::Event;
 use crate::gather::{MicroBatch, Progress};
 use crate::learn::Recommender;
-use crate::learn::params::Named;
+use crate::learn::params::{self, Named};
 use crate::publish::{Published, Publisher, Version, View};
 use crate::serve::Status;
 use crate::serve::status::{Phase, SnapshotSummary};
@@ -63,15 +64,16 @@ async fn recover_once(
     named: &Named,
     status: &Status,
 ) -> Result<Recovered, EngineError> {
-    let Claim { epoch, progress, store_id, .. } = store.claim().await?;
+    let Claim { epoch, progress, store_id, base } = store.claim().await?;
     status.set_phase(Phase::Recovering);
     status.set_durable_seq(progress.seq);
     status.set_rejects(store.reject_counts().await?);
     let catalog = watch::refresh(store, status, 0).await?;
     let ids = recent_ids(store, config.gather.id_window as u64, progress.seq).await?;
-    let manifests = store.manifests(CANDIDATES).await?;
+    // Without its beginning such a store is worth nothing, however many came after it.
+    let manifests = store.manifests(if base > 0 { usize::MAX } else { CANDIDATES }).await?;
     status.snapshots.store(Arc::new(manifests.iter().map(SnapshotSummary::from).collect()));
-    let view = newest_whole(store, &manifests, named, progress.seq).await?;
+    let view = newest_whole(store, &manifests, named, base..=progress.seq).await?;
     let snapshot = view.version().seq;
     let mut replay = Replay::new(store, config, view)?;
     replay.run_to(progress.seq, &|_| ()).await?;
@@ -88,30 +90,51 @@ async fn recent_ids(store: &dyn Store, window: u64, last: u64) -> Result<Vec<(u6
     if window == 0 { Ok(Vec::new()) } else { store.recent_ids((last + 1).saturating_sub(window)).await }
 }
 
-/// The newest snapshot that is whole, of the same parameters, and not ahead of the events; an empty view if there is none.
+/// The newest snapshot that is whole, of the same parameters, and not ahead of the events nor before the one that the
+/// store began with; an empty view if there is none and the store began with nothing.
 async fn newest_whole(
     store: &dyn Store,
     manifests: &[Manifest],
     params: &Named,
-    durable_seq: u64,
+    usable: RangeInclusive<u64>,
 ) -> Result<View, EngineError> {
     let (same, other): (Vec<_>, Vec<_>) = manifests
         .iter()
-        .filter(|manifest| manifest.seq <= durable_seq)
+        .filter(|manifest| usable.contains(&manifest.seq))
         .partition(|manifest| manifest.params == *params);
-    if same.is_empty() && !other.is_empty() {
+    let base = *usable.start();
+    if same.is_empty() && !other.is_empty() && base == 0 {
         tracing::warn!("the snapshots were learned under other parameters; learning all stored events again");
     }
+    let mut wrong = Vec::new();
     for manifest in same {
         match snapshot::load(store, manifest).await {
             Ok(view) => return Ok(view),
             Err(error @ (StoreError::Damaged { .. } | StoreError::Unsuitable { .. })) => {
                 tracing::warn!(%error, "passing over a snapshot; an older one and the events after it serve instead");
+                wrong.push(error.to_string());
             }
             Err(error) => return Err(error.into()),
         }
     }
+    if base > 0 {
+        return Err(no_beginning(store, base, &wrong, other.first().map(|other| params::flags(&other.params, params))));
+    }
     Ok(View::default())
+}
+
+/// The error of a store whose events alone do not give the model, and none of whose snapshots can be used.
+fn no_beginning(store: &dyn Store, base: u64, wrong: &[String], flags: Option<String>) -> EngineError {
+    let back = || format!("put snapshot {base} back with `freshet snapshots restore FILE`");
+    let (what, advice) = match flags {
+        _ if !wrong.is_empty() => (wrong.join("; "), back()),
+        Some(flags) => {
+            ("they were learned under other parameters".to_owned(), format!("start with {flags}, or on an empty store"))
+        }
+        None => ("none is there".to_owned(), back()),
+    };
+    let reason = format!("it began with snapshot {base}, and none from there on can be used: {what}; {advice}");
+    StoreError::Unsuitable { location: store.location(), reason }.into()
 }
 
 /// Learns stored events again, batch by batch as they were learned first.

@@ -3,7 +3,7 @@
 //! Each learner's own parameters are a section of the configuration, and their bounds are stated there once; what all
 //! learners share (the rating range, the seed) is put beside them here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use linfa::ParamGuard;
@@ -183,6 +183,27 @@ pub fn config_of(named: &Named) -> Result<Config, String> {
     serde_json::from_value(all).map_err(|error| error.to_string())
 }
 
+/// A parameter by its name and its values on either side, where they differ.
+pub type Difference<'n> = (&'n str, Option<&'n serde_json::Value>, Option<&'n serde_json::Value>);
+
+/// The parameters that differ, by name.
+#[must_use]
+pub fn differences<'n>(one: &'n Named, other: &'n Named) -> Vec<Difference<'n>> {
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let sides = names.into_iter().map(|name| (name.as_str(), one.get(name), other.get(name)));
+    sides.filter(|(_, one, other)| one != other).collect()
+}
+
+/// The flags that give a configuration of `ours` the parameters of `wanted`.
+#[must_use]
+pub fn flags(wanted: &Named, ours: &Named) -> String {
+    let flag = |(name, wanted, _): Difference<'_>| {
+        let value = wanted?.as_str().map_or_else(|| wanted.map(ToString::to_string), |text| Some(text.to_owned()));
+        value.map(|value| format!("--set {name}={value}"))
+    };
+    differences(wanted, ours).into_iter().filter_map(flag).collect::<Vec<_>>().join(" ")
+}
+
 impl LearnerKind {
     /// The section with its parameters, if it has any.
     #[must_use]
@@ -262,6 +283,22 @@ mod tests {
         config.decode.min_rating = 9.0;
         let error = Params::new(config.biased_mf.clone(), Common::of(&config)).check().unwrap_err().to_string();
         assert!(error.starts_with("decode.min_rating is 9;"), "{error}");
+    }
+
+    #[test]
+    fn differing_parameters_are_told_as_flags() {
+        let mut config = Config::default();
+        let ours = named(&config);
+        config.learn.rating = LearnerKind::BiasedMf;
+        config.learn.seed = 7;
+        let wanted = named(&config);
+        assert_eq!(differences(&ours, &ours), []);
+        let flags = flags(&wanted, &ours);
+        assert!(
+            flags.contains("--set biased_mf.factors=") && flags.contains("--set learn.rating=biased-mf"),
+            "{flags}"
+        );
+        assert!(flags.contains("--set learn.seed=7") && !flags.contains("bayesian_mf"), "{flags}");
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! and a snapshot is visible only when all of its blocks are.
 
 pub mod hash;
+pub mod retention;
 pub mod snapshot;
 
 mod dead_letters;
 mod embedded;
+mod garbage;
 mod mongo;
 mod rules;
 
@@ -27,6 +29,7 @@ pub use crate::learn::prequential::Metrics;
 
 pub use dead_letters::{DeadLetter, DeadLetterFilter};
 pub use hash::Hash;
+pub use retention::Retention;
 
 /// Format of the manifests and blocks that this program writes and reads.
 pub const SNAPSHOT_FORMAT: u32 = 2;
@@ -68,6 +71,14 @@ pub struct Claim {
     pub store_id: String,
     /// `seq` of the snapshot that the store began with: the events up to it are not here. 0 if it began with nothing.
     pub base: u64,
+}
+
+impl Claim {
+    /// Whether nothing was ever stored: only then can the store begin with a snapshot.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.progress == Progress::default() && self.base == 0
+    }
 }
 
 /// Counts of a model.
@@ -120,6 +131,34 @@ pub struct Manifest {
     pub sections: Vec<Section>,
     /// Hash of the whole model: over `params` and the sections' names, rows and block hashes; no time, epoch or offset.
     pub sha256: Hash,
+}
+
+/// A snapshot as it is listed, whether this program can read its manifest or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// Key of the document.
+    pub seq: u64,
+    /// Format version, if it says one.
+    pub format: Option<u32>,
+    /// When it was taken, in milliseconds since the epoch, if it says so.
+    pub created_at_ms: Option<i64>,
+    /// The manifest, or why it cannot be read.
+    pub manifest: Result<Manifest, String>,
+}
+
+/// What a prune has deleted, or would delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// Snapshots that are gone, by `seq`, the newest first.
+    pub snapshots: Vec<u64>,
+    /// Snapshots that stay, likewise.
+    pub kept: Vec<u64>,
+    /// Blocks that no snapshot named any more.
+    pub blocks: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Why blocks had to stay that may be named by nothing, and what to do about it.
+    pub waiting: Option<String>,
 }
 
 /// Bytes stored once under their hash.
@@ -225,11 +264,32 @@ pub trait Store: Send + Sync {
     /// If the store fails.
     async fn put_blocks(&self, blocks: Vec<Block>) -> Result<(), StoreError>;
 
-    /// Makes a snapshot visible; all of its blocks must be stored.
+    /// Makes a snapshot visible. `blocks` are all that it names, its index blocks too, and must be stored.
     ///
     /// # Errors
+    /// [`StoreError::MissingBlocks`] if one is not: then nothing is changed, and all have to be put again.
     /// [`StoreError::Superseded`] if another engine has claimed the store since; else if the store fails.
-    async fn put_manifest(&self, epoch: u64, manifest: &Manifest) -> Result<(), StoreError>;
+    async fn put_manifest(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError>;
+
+    /// Has an empty store begin with a snapshot: it stands where the manifest says, and has no event before.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if the store is not empty; else as [`Store::put_manifest`].
+    async fn begin(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError>;
+
+    /// Deletes the snapshots that `keep` does not keep, and every block that no snapshot names; with `dry_run` only says
+    /// what it would delete. Under an `epoch` it is refused once superseded; without one it needs no claim. Whoever
+    /// stores snapshots at the same time: no block that a manifest names is ever deleted.
+    ///
+    /// # Errors
+    /// If the store fails; what was deleted before stays so.
+    async fn prune(&self, epoch: Option<u64>, keep: Retention, dry_run: bool) -> Result<Pruned, StoreError>;
+
+    /// Every snapshot, the newest first, those that this program cannot read included.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn listed(&self) -> Result<Vec<Listed>, StoreError>;
 
     /// Manifests, the newest first, at most `limit`.
     ///
@@ -277,6 +337,21 @@ pub enum StoreError {
         ours: u64,
         /// Epoch in force.
         current: u64,
+    },
+    /// A snapshot cannot be made visible: a prune elsewhere took blocks that no manifest named yet.
+    #[error(
+        "cannot store snapshot {seq} in {location}: {count} of its blocks are not there, the first is {first}; store all \
+         of its blocks again, then its manifest"
+    )]
+    MissingBlocks {
+        /// The snapshot.
+        seq: u64,
+        /// The store.
+        location: String,
+        /// Blocks that are missing.
+        count: usize,
+        /// One of them.
+        first: Hash,
     },
     /// The store cannot be reached, or failed in a way that may pass.
     #[error("cannot {action} at {location}: {reason}")]

@@ -2,7 +2,9 @@
 //!
 //! Apart from the stores, so that all decide alike: these rules keep an event from being lost or learned twice.
 
-use super::{Block, Claim, DurableWrite, Hash, Progress, StoreError};
+use std::collections::BTreeSet;
+
+use super::{Block, Claim, DurableWrite, Hash, Manifest, Progress, StoreError};
 use crate::decode::Reason;
 
 /// What a write is to the store that it reaches.
@@ -54,6 +56,45 @@ pub(super) fn check_epoch(location: &str, current: u64, ours: u64) -> Result<(),
         return Ok(());
     }
     Err(StoreError::Superseded { location: location.into(), ours, current })
+}
+
+/// Compares a snapshot that an empty store is to begin with, under `epoch`, with where the store stands.
+///
+/// # Errors
+/// If another engine has claimed the store, or it is not empty.
+pub(super) fn beginning(
+    location: &str,
+    stored: &Claim,
+    epoch: u64,
+    manifest: &Manifest,
+) -> Result<Standing, StoreError> {
+    check_epoch(location, stored.epoch, epoch)?;
+    if stored.is_empty() {
+        return Ok(Standing::Next);
+    }
+    if stored.base == manifest.seq && stored.progress == progress_of(manifest) {
+        return Ok(Standing::Done);
+    }
+    Err(StoreError::Refused {
+        action: "begin with a snapshot",
+        location: location.into(),
+        reason: format!(
+            "it is not empty, its last event is {}; give it another store.data_dir or store.database",
+            stored.progress.seq
+        ),
+    })
+}
+
+/// Where an engine stands that has learned what a snapshot has.
+pub(super) fn progress_of(manifest: &Manifest) -> Progress {
+    Progress { seq: manifest.seq, batch: manifest.batch, offsets: manifest.offsets.clone() }
+}
+
+/// Refuses a manifest some of whose blocks were not found.
+pub(super) fn check_present(location: &str, manifest: &Manifest, missing: &BTreeSet<Hash>) -> Result<(), StoreError> {
+    let Some(first) = missing.first() else { return Ok(()) };
+    let (seq, location, count, first) = (manifest.seq, location.into(), missing.len(), *first);
+    Err(StoreError::MissingBlocks { seq, location, count, first })
 }
 
 /// Whether everything up to `wanted` is durable once `stored` is.

@@ -120,7 +120,12 @@ impl Freshet {
 
     /// Starts the service and waits until it tells its address.
     pub(crate) fn start(&self) -> Engine {
-        let mut running = self.spawn(&["run"]);
+        self.start_with(&[])
+    }
+
+    /// The same, with flags.
+    pub(crate) fn start_with(&self, flags: &[&str]) -> Engine {
+        let mut running = self.spawn(&[&["run"], flags].concat());
         let address = running.until("the address is printed", |running| {
             let printed = running.stdout.text();
             let address = printed.split_once("serving on http://").and_then(|(_, rest)| rest.split_once(','));

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context;
 use tempfile::NamedTempFile;
 
-use crate::cli::out;
+use crate::cli::out::{self, cannot_write};
 
 /// A file, or stdout.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,13 +41,7 @@ impl Output {
     /// If the file's folder is not there or not to be written.
     pub(super) fn open(target: &Target) -> anyhow::Result<Self> {
         let Target::File(path) = target else { return Ok(Self::Stdout) };
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        // Temporary files are their owner's only; this one becomes a file like any other, as the umask wants it.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(parent).with_context(|| cannot_write(path))?;
-        Ok(Self::File(file, path.clone()))
+        Ok(Self::File(out::file_beside(path)?, path.clone()))
     }
 
     pub(super) fn is_stdout(&self) -> bool {
@@ -63,10 +57,6 @@ impl Output {
         anstream::eprintln!("wrote {}", path.display());
         Ok(())
     }
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write {}", path.display())
 }
 
 #[cfg(test)]

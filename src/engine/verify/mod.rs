@@ -146,7 +146,7 @@ fn target<'m>(
         // One that a running engine has just taken lies beyond what was scanned.
         None => manifests.iter().find(|manifest| manifest.seq <= state.progress.seq),
     };
-    target.map(|target| snapshot::check_format(store, target).map(|()| target)).transpose()
+    target.map(|target| snapshot::check_format(store.location(), target).map(|()| target)).transpose()
 }
 
 fn named<'m>(store: &dyn Store, manifests: &'m [Manifest], seq: u64) -> Result<&'m Manifest, StoreError> {
@@ -175,7 +175,9 @@ fn begin<'m>(
 ) -> Result<Option<&'m Manifest>, StoreError> {
     // The newest first, as they are listed.
     let mut usable = manifests.iter().filter(|manifest| {
-        manifest.seq < target.seq && manifest.params == target.params && snapshot::check_format(store, manifest).is_ok()
+        manifest.seq < target.seq
+            && manifest.params == target.params
+            && snapshot::check_format(store.location(), manifest).is_ok()
     });
     let none = || {
         let reason = format!("no snapshot before {} has its format and parameters; leave --from out", target.seq);

@@ -4,6 +4,7 @@
 //! the async threads.
 
 mod letters;
+mod prune;
 mod rows;
 mod schema;
 
@@ -17,7 +18,8 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use self::schema::OpenError;
 use super::rules::{self, Standing};
 use super::{
-    Block, Catalog, Claim, DeadLetter, DeadLetterFilter, DurableWrite, Hash, LearnedEvent, Manifest, Store, StoreError,
+    Block, Catalog, Claim, DeadLetter, DeadLetterFilter, DurableWrite, Hash, LearnedEvent, Listed, Manifest, Pruned,
+    Retention, Store, StoreError,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
@@ -112,10 +114,24 @@ impl File {
         })
     }
 
-    fn put_manifest(&self, epoch: u64, manifest: &Manifest) -> Result<(), StoreError> {
+    fn put_manifest(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError> {
         self.write("store a snapshot", |transaction| {
             rules::check_epoch(&self.location, rows::engine(transaction)?.epoch, epoch)?;
+            rules::check_present(&self.location, manifest, &rows::missing(transaction, blocks)?)?;
             Ok(rows::put_manifest(transaction, manifest)?)
+        })
+    }
+
+    fn begin(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError> {
+        self.write("begin with a snapshot", |transaction| {
+            let stored = rows::engine(transaction)?;
+            if rules::beginning(&self.location, &stored, epoch, manifest)? == Standing::Done {
+                return Ok(());
+            }
+            rules::check_present(&self.location, manifest, &rows::missing(transaction, blocks)?)?;
+            rows::put_manifest(transaction, manifest)?;
+            rows::set_base(transaction, manifest.seq)?;
+            Ok(rows::set_engine(transaction, epoch, &rules::progress_of(manifest))?)
         })
     }
 
@@ -276,9 +292,22 @@ impl Store for EmbeddedStore {
             .await
     }
 
-    async fn put_manifest(&self, epoch: u64, manifest: &Manifest) -> Result<(), StoreError> {
-        let manifest = manifest.clone();
-        self.run(move |file| file.put_manifest(epoch, &manifest)).await
+    async fn put_manifest(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError> {
+        let (manifest, blocks) = (manifest.clone(), blocks.to_vec());
+        self.run(move |file| file.put_manifest(epoch, &manifest, &blocks)).await
+    }
+
+    async fn begin(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError> {
+        let (manifest, blocks) = (manifest.clone(), blocks.to_vec());
+        self.run(move |file| file.begin(epoch, &manifest, &blocks)).await
+    }
+
+    async fn prune(&self, epoch: Option<u64>, keep: Retention, dry_run: bool) -> Result<Pruned, StoreError> {
+        self.run(move |file| file.prune(epoch, keep, dry_run)).await
+    }
+
+    async fn listed(&self) -> Result<Vec<Listed>, StoreError> {
+        self.run(|file| file.read("list snapshots", rows::listed)).await
     }
 
     async fn manifests(&self, limit: usize) -> Result<Vec<Manifest>, StoreError> {

@@ -2,6 +2,7 @@
 //!
 //! Apart from the store, which decides on which connection and in which transaction the steps run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
@@ -12,7 +13,8 @@ use serde::de::DeserializeOwned;
 use crate::capture::{Item, User};
 use crate::consume::Position;
 use crate::decode::Event;
-use crate::store::{Block, Claim, Hash, LearnedEvent, Manifest, Progress};
+use crate::store::garbage::Head;
+use crate::store::{Block, Claim, Hash, LearnedEvent, Listed, Manifest, Progress};
 
 /// Where the engine stands, and under which epoch.
 pub(super) fn engine(connection: &Connection) -> Result<Claim> {
@@ -113,6 +115,52 @@ pub(super) fn insert_blocks(connection: &Connection, blocks: &[Block]) -> Result
 pub(super) fn block(connection: &Connection, hash: Hash) -> Result<Option<Block>> {
     let mut statement = connection.prepare_cached("SELECT bytes FROM blocks WHERE hash = ?1")?;
     statement.query_row([hash.to_string()], |row| Ok(Block { hash, bytes: row.get(0)? })).optional()
+}
+
+/// Those of the blocks that are not there.
+pub(super) fn missing(connection: &Connection, hashes: &[Hash]) -> Result<BTreeSet<Hash>> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM blocks WHERE hash = ?1")?;
+    let mut missing = BTreeSet::new();
+    for hash in hashes {
+        if !statement.exists([hash.to_string()])? {
+            missing.insert(*hash);
+        }
+    }
+    Ok(missing)
+}
+
+/// Blocks with their size that are not among `live`.
+pub(super) fn dead_blocks(connection: &Connection, live: &BTreeSet<Hash>) -> Result<Vec<(Hash, u64)>> {
+    let mut statement = connection.prepare_cached("SELECT hash, size FROM blocks")?;
+    let stored = statement.query_map([], |row| {
+        let name = row.get_ref(0)?.as_str()?;
+        let hash = name.parse().map_err(|_| unreadable(0, Type::Text, format!("{name:?} names no block")))?;
+        Ok((hash, number(row, 1)?))
+    })?;
+    stored.filter(|block| block.as_ref().map_or(true, |(hash, _)| !live.contains(hash))).collect()
+}
+
+pub(super) fn delete_block(connection: &Connection, hash: Hash) -> Result<()> {
+    connection.prepare_cached("DELETE FROM blocks WHERE hash = ?1")?.execute([hash.to_string()]).map(|_| ())
+}
+
+pub(super) fn delete_manifest(connection: &Connection, seq: u64) -> Result<()> {
+    connection.prepare_cached("DELETE FROM snapshots WHERE seq = ?1")?.execute([seq as i64]).map(|_| ())
+}
+
+/// Has the store begin with a snapshot.
+pub(super) fn set_base(connection: &Connection, base: u64) -> Result<()> {
+    connection.prepare_cached("UPDATE engine SET base = ?1")?.execute([base as i64]).map(|_| ())
+}
+
+/// Every snapshot, the newest first, whether its manifest can be read or not.
+pub(super) fn listed(connection: &Connection) -> Result<Vec<Listed>> {
+    let mut statement = connection.prepare_cached("SELECT seq, manifest FROM snapshots ORDER BY seq DESC")?;
+    let listed = statement.query_map([], |row| {
+        let head: Head = json(row, 1).unwrap_or_default();
+        Ok(Listed::new(number(row, 0)?, head, json(row, 1).map_err(|error| error.to_string())))
+    })?;
+    listed.collect()
 }
 
 pub(super) fn put_manifest(connection: &Connection, manifest: &Manifest) -> Result<()> {

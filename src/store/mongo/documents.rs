@@ -89,6 +89,13 @@ pub(super) struct BlockDoc {
     bytes: Binary,
 }
 
+/// The name of a document of `blocks`.
+#[derive(Debug, Deserialize)]
+pub(super) struct BlockId {
+    #[serde(rename = "_id")]
+    pub(super) hash: Hash,
+}
+
 /// The document of `engine` that says where the engine stands.
 #[derive(Debug, Deserialize)]
 pub(super) struct EngineDoc {

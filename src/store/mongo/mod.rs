@@ -7,6 +7,7 @@ mod connect;
 mod documents;
 mod failure;
 mod letters;
+mod prune;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -23,10 +24,10 @@ use serde::{Deserialize, Serialize};
 
 use self::documents::{BlockDoc, CATALOG_ID, ENGINE_ID, EngineDoc, EventDoc, by_id, from_id};
 use self::failure::{DUPLICATE_KEY, Place};
-use self::transaction::Writer;
+use self::transaction::{NewSnapshot, Writer};
 use super::{
-    Block, Catalog, Claim, DeadLetter, DeadLetterFilter, DurableWrite, Hash, LearnedEvent, Manifest, Store, StoreError,
-    rules,
+    Block, Catalog, Claim, DeadLetter, DeadLetterFilter, DurableWrite, Hash, LearnedEvent, Listed, Manifest, Pruned,
+    Retention, Store, StoreError, rules,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
@@ -165,10 +166,9 @@ impl Store for MongoStore {
     }
 
     async fn state(&self) -> Result<Claim, StoreError> {
-        self.ask("read the engine's state", async {
+        self.ask("read where the engine stands", async {
             let engine: Collection<EngineDoc> = self.database.collection("engine");
-            let found = engine.find_one(doc! {"_id": ENGINE_ID}).await?;
-            Ok(found.map(Claim::from).unwrap_or_default())
+            Ok(engine.find_one(doc! {"_id": ENGINE_ID}).await?.map(Claim::from).unwrap_or_default())
         })
         .await
     }
@@ -254,8 +254,21 @@ impl Store for MongoStore {
         Ok(())
     }
 
-    async fn put_manifest(&self, epoch: u64, manifest: &Manifest) -> Result<(), StoreError> {
-        self.writer.put_manifest(&self.place, epoch, manifest).await
+    async fn put_manifest(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError> {
+        self.writer.put_snapshot(&self.place, epoch, NewSnapshot { manifest, blocks, begins: false }).await
+    }
+
+    async fn begin(&self, epoch: u64, manifest: &Manifest, blocks: &[Hash]) -> Result<(), StoreError> {
+        self.writer.put_snapshot(&self.place, epoch, NewSnapshot { manifest, blocks, begins: true }).await
+    }
+
+    async fn prune(&self, epoch: Option<u64>, keep: Retention, dry_run: bool) -> Result<Pruned, StoreError> {
+        self.prune_all(epoch, keep, dry_run).await
+    }
+
+    async fn listed(&self) -> Result<Vec<Listed>, StoreError> {
+        let manifests = self.ask("list snapshots", self.raw_manifests()).await?;
+        Ok(manifests.iter().rev().map(prune::listed).collect())
     }
 
     async fn manifests(&self, limit: usize) -> Result<Vec<Manifest>, StoreError> {

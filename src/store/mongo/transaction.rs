@@ -4,19 +4,23 @@
 //! decides by it, and changes it together with what it inserts. A superseded engine finds another epoch and a repeated
 //! write finds its own traces, so that nothing is stored twice, nor anything without the offsets after it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mongodb::bson::{Bson, Document, RawArrayBuf, Uuid, doc, from_document, rawdoc, to_raw_document_buf};
+use futures::TryStreamExt;
+use mongodb::bson::{
+    Bson, Document, RawArrayBuf, RawDocumentBuf, Uuid, doc, from_document, rawdoc, to_raw_document_buf,
+};
 use mongodb::error::{Error, ErrorKind, InsertManyError};
 use mongodb::options::{ReadConcern, ReturnDocument};
 use mongodb::{ClientSession, Collection, Database};
 use tokio::sync::Mutex;
 
-use super::documents::{DeadLetterDoc, ENGINE_ID, EngineDoc, EventDoc};
+use super::documents::{BlockId, DeadLetterDoc, ENGINE_ID, EngineDoc, EventDoc};
 use super::failure::{Patience, Place, may_pass};
 use crate::fault::{self, Point};
 use crate::store::rules::{self, Standing};
-use crate::store::{Claim, DurableWrite, Manifest, StoreError};
+use crate::store::{Claim, DurableWrite, Hash, Manifest, Progress, StoreError};
 
 /// How long a conflict, or a server that changes, is waited out before the engine is told; it goes on trying.
 const WRITE_FOR: Duration = Duration::from_secs(3);
@@ -26,6 +30,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Bytes of events in one command, which may have 16 MiB, and 100,000 documents: those have more than 100 bytes each.
 const BYTES_AT_ONCE: usize = 8 << 20;
+
+/// Names of blocks in one command.
+const NAMES_AT_ONCE: usize = 20_000;
 
 /// Writes to one database under epochs.
 pub(super) struct Writer {
@@ -78,22 +85,43 @@ impl Writer {
     /// Makes one write durable.
     pub(super) async fn persist(&self, place: &Place, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
         let work = Work::Persist(write);
-        self.run(place, "store events", epoch, &work).await
+        self.run(place, "store events", Some(epoch), &work).await.map(|_| ())
     }
 
     /// Makes a snapshot visible.
-    pub(super) async fn put_manifest(&self, place: &Place, epoch: u64, manifest: &Manifest) -> Result<(), StoreError> {
-        let work = Work::Manifest(manifest);
-        self.run(place, "store a snapshot", epoch, &work).await
+    pub(super) async fn put_snapshot(
+        &self,
+        place: &Place,
+        epoch: u64,
+        snapshot: NewSnapshot<'_>,
+    ) -> Result<(), StoreError> {
+        self.run(place, "store a snapshot", Some(epoch), &Work::Snapshot(snapshot)).await.map(|_| ())
     }
 
-    async fn run(&self, place: &Place, action: &'static str, epoch: u64, work: &Work<'_>) -> Result<(), StoreError> {
+    /// Deletes documents if the manifests are still the supposed ones; whether they are.
+    pub(super) async fn delete(
+        &self,
+        place: &Place,
+        epoch: Option<u64>,
+        deletion: Deletion<'_>,
+    ) -> Result<bool, StoreError> {
+        self.run(place, "delete old snapshots", epoch, &Work::Delete(deletion)).await
+    }
+
+    /// Without an epoch, under the one in force. Whether what the work supposes still held; else nothing was changed.
+    async fn run(
+        &self,
+        place: &Place,
+        action: &'static str,
+        epoch: Option<u64>,
+        work: &Work<'_>,
+    ) -> Result<bool, StoreError> {
         let mut session = self.session.lock().await;
         let mut patience = Patience::new(WRITE_FOR);
         loop {
             let attempt = tokio::time::timeout(ANSWER_WITHIN, self.attempt(&mut session, place, epoch, work)).await;
             let reason = match attempt {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(held)) => return Ok(held),
                 Ok(Err(Failure::Driver(error))) if may_pass(&error) => place.gist(&error),
                 Ok(Err(failure)) => {
                     abort(&mut session).await;
@@ -115,9 +143,9 @@ impl Writer {
         &self,
         session: &mut Option<ClientSession>,
         place: &Place,
-        epoch: u64,
+        epoch: Option<u64>,
         work: &Work<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         abort(session).await;
         let session = match session {
             Some(session) => session,
@@ -128,16 +156,20 @@ impl Writer {
         let found = engine.find_one(doc! {"_id": ENGINE_ID}).session(&mut *session).await?;
         let gone = || place.damaged("the engine document", "it is gone; restart the engine, it claims the store again");
         let stored = found.map(Claim::from).ok_or_else(gone)?;
+        let epoch = epoch.unwrap_or(stored.epoch);
         if work.standing(place, &stored, epoch)? == Standing::Next {
             // Should a claim come in between, the server fails this update with a write conflict.
             let ours = doc! {"_id": ENGINE_ID, "epoch": epoch as i64};
             self.engine.update_one(ours, work.update()?).session(&mut *session).await?;
-            work.insert(&self.database, session).await?;
+            if !work.write(&self.database, session, place).await? {
+                session.abort_transaction().await?;
+                return Ok(false);
+            }
             if matches!(work, Work::Persist(_)) {
                 fault::pass(Point::Written);
             }
         }
-        Ok(session.commit_transaction().await?)
+        Ok(session.commit_transaction().await.map(|()| true)?)
     }
 }
 
@@ -173,14 +205,41 @@ impl Failure {
 /// What a transaction does after it has compared the epoch.
 enum Work<'a> {
     Persist(&'a DurableWrite),
-    Manifest(&'a Manifest),
+    Snapshot(NewSnapshot<'a>),
+    Delete(Deletion<'a>),
+}
+
+/// A snapshot to make visible, all of whose blocks are stored.
+#[derive(Clone, Copy)]
+pub(super) struct NewSnapshot<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) blocks: &'a [Hash],
+    /// Whether an empty store begins with it.
+    pub(super) begins: bool,
+}
+
+/// Documents to delete, as long as the manifests are those by which they were chosen.
+///
+/// A snapshot changes the engine's document too, so that the two cannot cross: it comes before, and its manifest is
+/// seen here, or after, and it finds the blocks that are missing.
+#[derive(Clone, Copy)]
+pub(super) struct Deletion<'a> {
+    /// Every manifest, by `_id`.
+    pub(super) supposed: &'a [RawDocumentBuf],
+    pub(super) collection: &'static str,
+    pub(super) ids: &'a [Bson],
 }
 
 impl Work<'_> {
     fn standing(&self, place: &Place, stored: &Claim, epoch: u64) -> Result<Standing, StoreError> {
         match self {
             Self::Persist(write) => rules::standing(&place.location, stored, epoch, write),
-            Self::Manifest(_) => rules::check_epoch(&place.location, stored.epoch, epoch).map(|()| Standing::Next),
+            Self::Snapshot(NewSnapshot { manifest, begins: true, .. }) => {
+                rules::beginning(&place.location, stored, epoch, manifest)
+            }
+            Self::Snapshot(_) | Self::Delete(_) => {
+                rules::check_epoch(&place.location, stored.epoch, epoch).map(|()| Standing::Next)
+            }
         }
     }
 
@@ -188,25 +247,64 @@ impl Work<'_> {
     /// the two cannot cross.
     fn update(&self) -> Result<Document, Error> {
         Ok(match self {
-            Self::Persist(DurableWrite { progress, .. }) => doc! {"$set": {
-                "seq": progress.seq as i64,
-                "batch": progress.batch as i64,
-                "offsets": mongodb::bson::to_bson(&progress.offsets)?,
-            }},
-            Self::Manifest(manifest) => doc! {"$set": {"snapshot": manifest.seq as i64}},
+            Self::Persist(DurableWrite { progress, .. }) => doc! {"$set": progress_fields(progress)?},
+            Self::Snapshot(NewSnapshot { manifest, begins, .. }) => {
+                let seq = manifest.seq as i64;
+                let mut fields = doc! {"snapshot": seq};
+                if *begins {
+                    fields.extend(progress_fields(&rules::progress_of(manifest))?);
+                    fields.insert("base", seq);
+                }
+                doc! {"$set": fields}
+            }
+            Self::Delete(_) => doc! {"$inc": {"deletions": 1_i64}},
         })
     }
 
-    async fn insert(&self, database: &Database, session: &mut ClientSession) -> Result<(), Error> {
+    /// Writes what is beside the engine's document; whether what the work supposes still holds.
+    async fn write(&self, database: &Database, session: &mut ClientSession, place: &Place) -> Result<bool, Failure> {
         match self {
-            Self::Persist(write) => insert_events(database, session, write).await,
-            Self::Manifest(manifest) => {
+            Self::Persist(write) => insert_events(database, session, write).await?,
+            Self::Snapshot(NewSnapshot { manifest, blocks, .. }) => {
+                rules::check_present(&place.location, manifest, &missing(database, session, blocks).await?)?;
                 let snapshots = database.collection::<Manifest>("snapshots");
                 let same = doc! {"_id": manifest.seq as i64};
-                snapshots.replace_one(same, *manifest).upsert(true).session(session).await.map(|_| ())
+                snapshots.replace_one(same, *manifest).upsert(true).session(session).await?;
+            }
+            Self::Delete(Deletion { supposed, collection, ids }) => {
+                let snapshots = database.collection::<RawDocumentBuf>("snapshots");
+                let mut now = snapshots.find(doc! {}).sort(doc! {"_id": 1}).session(&mut *session).await?;
+                let now: Vec<_> = now.stream(&mut *session).try_collect().await?;
+                if now != *supposed {
+                    return Ok(false);
+                }
+                let chosen = doc! {"_id": {"$in": *ids}};
+                database.collection::<Document>(collection).delete_many(chosen).session(session).await?;
             }
         }
+        Ok(true)
     }
+}
+
+fn progress_fields(progress: &Progress) -> Result<Document, Error> {
+    let offsets = mongodb::bson::to_bson(&progress.offsets)?;
+    Ok(doc! {"seq": progress.seq as i64, "batch": progress.batch as i64, "offsets": offsets})
+}
+
+/// Those of the blocks that are not there.
+async fn missing(database: &Database, session: &mut ClientSession, blocks: &[Hash]) -> Result<BTreeSet<Hash>, Error> {
+    let mut missing: BTreeSet<Hash> = blocks.iter().copied().collect();
+    let stored = database.collection::<BlockId>("blocks");
+    let wanted: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    for names in wanted.chunks(NAMES_AT_ONCE) {
+        // The index alone answers this.
+        let found = stored.find(doc! {"_id": {"$in": names}}).projection(doc! {"_id": 1});
+        let mut found = found.session(&mut *session).await?;
+        while let Some(found) = found.stream(&mut *session).try_next().await? {
+            missing.remove(&found.hash);
+        }
+    }
+    Ok(missing)
 }
 
 async fn insert_events(database: &Database, session: &mut ClientSession, write: &DurableWrite) -> Result<(), Error> {

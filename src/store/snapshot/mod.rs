@@ -2,11 +2,16 @@
 //!
 //! Apart from the stores, which keep bytes and documents and know nothing of models: both keep the same snapshots.
 
+pub mod archive;
+pub mod check;
+
 mod codec;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -16,7 +21,7 @@ use crate::learn::about::Genres;
 use crate::learn::ids::IdTable;
 use crate::learn::params::{self, Named};
 use crate::learn::prequential::Prequential;
-use crate::learn::tables::{self, Codec, Table, Tables};
+use crate::learn::tables::{self, Block as _, Codec, FloatBlock, Table, Tables};
 use crate::learn::{self, LearnedState, Model};
 use crate::publish::history::HistoryTables;
 use crate::publish::{Version, View};
@@ -53,6 +58,41 @@ pub struct Taken {
     pub offsets: Offsets,
     /// When, in milliseconds since the epoch.
     pub created_at_ms: i64,
+}
+
+/// A view as it is stored.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// What names the blocks.
+    pub manifest: Manifest,
+    /// The blocks that this encoder has not handed out before.
+    pub new: Vec<Block>,
+    /// All blocks of the snapshot, its index blocks too.
+    pub blocks: Vec<Hash>,
+}
+
+/// Where blocks are read from: a store, or an exported file.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Where it is, for people and without secrets.
+    fn place(&self) -> String;
+
+    /// Blocks by hash, in the order asked for; each is checked against its hash.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] naming a block that is missing or whose bytes differ from its hash.
+    async fn read(&self, hashes: &[Hash]) -> Result<Vec<Block>, StoreError>;
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Source for S {
+    fn place(&self) -> String {
+        self.location()
+    }
+
+    async fn read(&self, hashes: &[Hash]) -> Result<Vec<Block>, StoreError> {
+        self.blocks(hashes).await
+    }
 }
 
 /// Encodes views, and remembers the hashes of blocks that have not changed since the last one: a snapshot costs what
@@ -93,8 +133,13 @@ impl Encoder {
         Self { params, ..Self::default() }
     }
 
-    /// The manifest of a view, and the blocks that this encoder has not handed out before.
-    pub fn encode(&mut self, view: &View, taken: Taken) -> (Manifest, Vec<Block>) {
+    /// Forgets which blocks it has handed out: the next snapshot comes with all of its own.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// The manifest of a view, the blocks that this encoder has not handed out before, and the names of all.
+    pub fn encode(&mut self, view: &View, taken: Taken) -> Encoded {
         let learned = view.learned();
         let mut new = Vec::new();
         let scalars = codec::encode(&Scalars {
@@ -110,7 +155,10 @@ impl Encoder {
             listed.push((table.name, table.rows, hashes));
         }
         let sha256 = model_hash(&self.params, listed.iter().map(|(name, rows, hashes)| (name.as_str(), *rows, hashes)));
-        let sections = listed.into_iter().map(|(name, rows, hashes)| section(name, rows, &hashes, &mut new)).collect();
+        let mut blocks: Vec<Hash> = listed.iter().flat_map(|(_, _, hashes)| hashes).copied().collect();
+        let section = |(name, rows, hashes): (String, u64, Vec<Hash>)| section(name, rows, &hashes, &mut new);
+        let sections: Vec<Section> = listed.into_iter().map(section).collect();
+        blocks.extend(sections.iter().flat_map(|section| &section.index));
         let counts = Counts {
             users: learned.users.len() as u64,
             items: learned.items.len() as u64,
@@ -129,7 +177,7 @@ impl Encoder {
             sections,
             sha256,
         };
-        (manifest, new)
+        Encoded { manifest, new, blocks }
     }
 }
 
@@ -156,7 +204,7 @@ impl Encoder {
     /// Hash of the whole model that a view holds.
     #[must_use]
     pub fn hash(mut self, view: &View) -> Hash {
-        self.encode(view, Taken::default()).0.sha256
+        self.encode(view, Taken::default()).manifest.sha256
     }
 }
 
@@ -188,19 +236,19 @@ fn model_hash<'a>(params: &Named, sections: impl Iterator<Item = (&'a str, u64, 
 /// # Errors
 /// [`StoreError::Damaged`] if a block is missing, differs from its hash or does not decode, or the whole does not add up;
 /// [`StoreError::Unsuitable`] if the format is not the one of this program.
-pub async fn load(store: &dyn Store, manifest: &Manifest) -> Result<View, StoreError> {
-    check_format(store, manifest)?;
+pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result<View, StoreError> {
+    let damaged = |reason| damaged(&source.place(), manifest, reason);
     let mut tables = Tables::default();
-    for (name, hashes) in listed(store, manifest).await? {
+    for (name, hashes) in listed(source, manifest).await? {
         let rows = manifest.sections.iter().find(|section| section.name == name).map_or(0, |section| section.rows);
         let mut blocks = Vec::with_capacity(hashes.len());
-        for block in store.blocks(&hashes).await? {
-            let reason = |reason| damaged(store, manifest, format!("block {}: {reason}", block.hash));
+        for block in source.read(&hashes).await? {
+            let reason = |reason| damaged(format!("block {}: {reason}", block.hash));
             blocks.push(codec::content(&block.bytes).map_err(reason)?);
         }
         tables.parts.insert(name.to_owned(), (rows, blocks));
     }
-    let (learned, history) = assemble(manifest, tables).map_err(|reason| damaged(store, manifest, reason))?;
+    let (learned, history) = assemble(manifest, tables).map_err(damaged)?;
     let version = Version { seq: manifest.seq, batch: manifest.batch, published_at_ms: manifest.created_at_ms };
     Ok(View::new(version, learned, history))
 }
@@ -209,7 +257,7 @@ pub async fn load(store: &dyn Store, manifest: &Manifest) -> Result<View, StoreE
 ///
 /// # Errors
 /// [`StoreError::Unsuitable`] if it does not.
-pub fn check_format(store: &dyn Store, manifest: &Manifest) -> Result<(), StoreError> {
+pub fn check_format(location: String, manifest: &Manifest) -> Result<(), StoreError> {
     let Manifest { seq, format, .. } = manifest;
     let reason = match format {
         &SNAPSHOT_FORMAT => return Ok(()),
@@ -221,7 +269,7 @@ pub fn check_format(store: &dyn Store, manifest: &Manifest) -> Result<(), StoreE
             "snapshot {seq} has format {format}, this program reads up to {SNAPSHOT_FORMAT}; use a newer freshet"
         ),
     };
-    Err(StoreError::Unsuitable { location: store.location(), reason })
+    Err(StoreError::Unsuitable { location, reason })
 }
 
 /// The parts of a view from those of the snapshot, or what is wrong with them.
@@ -245,31 +293,60 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
 }
 
 /// Block hashes of each section by its name, checked against the hash of the whole.
-async fn listed<'m>(store: &dyn Store, manifest: &'m Manifest) -> Result<BTreeMap<&'m str, Vec<Hash>>, StoreError> {
+///
+/// # Errors
+/// As [`load`].
+pub async fn listed<'m, S: Source + ?Sized>(
+    source: &S,
+    manifest: &'m Manifest,
+) -> Result<BTreeMap<&'m str, Vec<Hash>>, StoreError> {
+    let location = source.place();
+    check_format(location.clone(), manifest)?;
     let mut hashes = BTreeMap::new();
     for section in &manifest.sections {
-        let index = index(store, manifest, &section.index).await?;
-        hashes.insert(section.name.as_str(), index.concat());
+        let mut listed = Vec::new();
+        for block in source.read(&section.index).await? {
+            let reason = |reason| damaged(&location, manifest, format!("block {}: {reason}", block.hash));
+            listed.extend(index_hashes(&block.bytes).map_err(reason)?);
+        }
+        hashes.insert(section.name.as_str(), listed);
     }
     let sections = manifest.sections.iter().map(|section| (section.name.as_str(), section.rows));
     let whole = model_hash(&manifest.params, sections.map(|(name, rows)| (name, rows, &hashes[name])));
     if whole == manifest.sha256 {
         return Ok(hashes);
     }
-    Err(damaged(store, manifest, format!("its parts hash to {whole}, the manifest says {}", manifest.sha256)))
+    Err(damaged(&location, manifest, format!("its parts hash to {whole}, the manifest says {}", manifest.sha256)))
 }
 
-async fn index(store: &dyn Store, manifest: &Manifest, hashes: &[Hash]) -> Result<Vec<Vec<Hash>>, StoreError> {
-    let mut all = Vec::with_capacity(hashes.len());
-    for block in store.blocks(hashes).await? {
-        let reason = |reason| damaged(store, manifest, format!("block {}: {reason}", block.hash));
-        all.push(codec::decode(&block.bytes).map_err(reason)?);
+/// Every block that a snapshot names, its index blocks too.
+///
+/// # Errors
+/// As [`load`].
+pub async fn all_blocks<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result<Vec<Hash>, StoreError> {
+    let listed = listed(source, manifest).await?;
+    let index = manifest.sections.iter().flat_map(|section| &section.index).copied();
+    Ok(listed.into_values().flatten().chain(index).collect())
+}
+
+/// The hashes that an index block lists.
+pub(super) fn index_hashes(bytes: &[u8]) -> Result<Vec<Hash>, String> {
+    codec::decode(bytes)
+}
+
+/// The rows of a block of floats, shape `(block rows, width)`; none for a block of another kind.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn float_rows(block: &Block) -> Result<Option<Array2<f32>>, String> {
+    match codec::content(&block.bytes)? {
+        (FloatBlock::KIND, content) => FloatBlock::read(&content).map(|block| Some(block.0)),
+        _ => Ok(None),
     }
-    Ok(all)
 }
 
-fn damaged(store: &dyn Store, manifest: &Manifest, reason: String) -> StoreError {
-    StoreError::Damaged { what: format!("snapshot {}", manifest.seq), location: store.location(), reason }
+fn damaged(location: &str, manifest: &Manifest, reason: String) -> StoreError {
+    StoreError::Damaged { what: format!("snapshot {}", manifest.seq), location: location.into(), reason }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A snapshot loads to the model that it was taken of, costs what changed, and is refused when anything is wrong with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
@@ -56,8 +57,8 @@ async fn a_snapshot_loads_to_the_model_that_it_was_taken_of() {
     let store = store(&dir).await;
     let mut model = Model::new();
     let view = model.learn((0..3_000).map(|n| (n * n % 300, n * 7 % 500)));
-    let (manifest, blocks) = Encoder::new(params()).encode(&view, Taken::default());
-    store.put_blocks(blocks).await.unwrap();
+    let Encoded { manifest, new, .. } = Encoder::new(params()).encode(&view, Taken::default());
+    store.put_blocks(new).await.unwrap();
     let loaded = load(&*store, &manifest).await.unwrap();
     assert_eq!(Encoder::new(params()).hash(&loaded), manifest.sha256);
     for user in ["u0", "u1", "u4", "nobody"] {
@@ -75,8 +76,8 @@ async fn a_model_of_two_learners_comes_back_as_both() {
     let mut model = Model { recommender: Recommender::new(&config).unwrap(), ..Model::new() };
     let view = model.learn((0..900).map(|n| (n * n % 50, n * 7 % 90)));
     let named = params::named(&config);
-    let (manifest, blocks) = Encoder::new(named.clone()).encode(&view, Taken::default());
-    store.put_blocks(blocks).await.unwrap();
+    let Encoded { manifest, new, .. } = Encoder::new(named.clone()).encode(&view, Taken::default());
+    store.put_blocks(new).await.unwrap();
     let loaded = load(&*store, &manifest).await.unwrap();
     assert_eq!(Encoder::new(named).hash(&loaded), manifest.sha256);
     assert_eq!(loaded.recommend("u4", 90), view.recommend("u4", 90));
@@ -88,15 +89,20 @@ fn a_snapshot_costs_what_has_changed() {
     let mut model = Model::new();
     let mut encoder = Encoder::new(params());
     let view = model.learn((0..1_280).map(|n| (n, n)));
-    let (first, all) = encoder.encode(&view, Taken::default());
+    let Encoded { manifest: first, new: all, .. } = encoder.encode(&view, Taken::default());
     assert!(first.sections.iter().filter(|section| section.name != "scalars").all(|section| section.blocks == 10));
-    assert_eq!(encoder.encode(&view, Taken::default()).0, first, "nothing has changed");
+    assert_eq!(encoder.encode(&view, Taken::default()).manifest, first, "nothing has changed");
     // One event between a known user and item: a block of each table, its index, and the scalars.
     let view = model.learn([(5, 5)]);
-    let (second, new) = encoder.encode(&view, Taken::default());
+    let Encoded { manifest: second, new, blocks } = encoder.encode(&view, Taken::default());
     let fresh = new.iter().filter(|block| !all.contains(block)).count();
     assert_eq!(fresh, 2 + 2 * 2, "scalars and two factor tables; the item was seen before, and a 1 is no like");
     assert_ne!(second.sha256, first.sha256);
+    encoder.forget();
+    let again = encoder.encode(&view, Taken::default());
+    let handed_out: BTreeSet<Hash> = again.new.iter().map(|block| block.hash).collect();
+    assert_eq!((again.manifest, &handed_out), (second, &blocks.into_iter().collect()), "all blocks, and all are named");
+    assert!(handed_out.len() > new.len());
 }
 
 #[test]
@@ -104,7 +110,7 @@ fn the_hash_is_of_the_model_and_its_parameters_alone() {
     let view = Model::new().learn([(1, 2), (3, 4)]);
     let other_time = Taken { epoch: 9, created_at_ms: 77, ..Taken::default() };
     let hash = Encoder::new(params()).hash(&view);
-    assert_eq!(Encoder::new(params()).encode(&view, other_time).0.sha256, hash);
+    assert_eq!(Encoder::new(params()).encode(&view, other_time).manifest.sha256, hash);
     assert_ne!(Encoder::new(Named::default()).hash(&view), hash);
     assert_ne!(Encoder::new(params()).hash(&Model::new().learn([(1, 2), (3, 5)])), hash);
 }
@@ -113,10 +119,10 @@ fn the_hash_is_of_the_model_and_its_parameters_alone() {
 async fn what_is_not_whole_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir).await;
-    let (manifest, blocks) = Encoder::new(params()).encode(&Model::new().learn([(1, 2)]), Taken::default());
+    let Encoded { manifest, new, .. } = Encoder::new(params()).encode(&Model::new().learn([(1, 2)]), Taken::default());
     let error = load(&*store, &manifest).await.unwrap_err().to_string();
     assert!(error.contains("missing"), "{error}");
-    store.put_blocks(blocks).await.unwrap();
+    store.put_blocks(new).await.unwrap();
     let newer = Manifest { format: SNAPSHOT_FORMAT + 1, ..manifest.clone() };
     let error = load(&*store, &newer).await.unwrap_err().to_string();
     assert!(error.contains("format 3") && error.contains("newer freshet"), "{error}");

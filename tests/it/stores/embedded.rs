@@ -16,7 +16,7 @@ async fn everything_survives_reopening() {
     let epoch = store.claim().await.unwrap().epoch;
     store.persist(epoch, &write(1..=300)).await.unwrap();
     store.put_blocks(vec![block(1)]).await.unwrap();
-    store.put_manifest(epoch, &manifest(300)).await.unwrap();
+    store.put_manifest(epoch, &manifest(300), &[]).await.unwrap();
     drop(store);
     let store = store::open(&config).await.unwrap();
     let claim = store.claim().await.unwrap();
@@ -67,7 +67,7 @@ async fn a_manifest_of_a_later_format_is_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let store = store::open(&embedded(folder.path())).await.unwrap();
     let epoch = store.claim().await.unwrap().epoch;
-    store.put_manifest(epoch, &manifest(5)).await.unwrap();
+    store.put_manifest(epoch, &manifest(5), &[]).await.unwrap();
     let file = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
     file.execute("INSERT INTO snapshots VALUES (6, '{\"_id\": 6, \"format\": 2, \"shards\": []}')", []).unwrap();
     let mut extended = serde_json::to_value(manifest(7)).unwrap();

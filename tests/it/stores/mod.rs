@@ -3,6 +3,7 @@
 mod embedded;
 mod letters;
 mod mongodb;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -23,6 +24,13 @@ use crate::support;
 use letters::{
     a_look_at_the_state_claims_nothing, a_replayed_letter_is_marked_and_can_be_left_out,
     dead_letters_come_back_whole_in_the_order_of_the_log_and_in_pages, ids_come_back_with_their_places_in_the_order,
+};
+use snapshots::{
+    a_manifest_without_its_blocks_is_refused_and_changes_nothing,
+    a_prune_keeps_what_the_rule_keeps_and_every_block_of_it, a_prune_of_a_superseded_engine_deletes_nothing,
+    a_store_with_events_does_not_begin_with_a_snapshot, an_empty_store_begins_with_a_snapshot_and_no_other_does,
+    damage_is_found_whole_and_named, no_block_goes_while_a_manifest_cannot_be_read,
+    no_block_goes_while_the_index_of_a_snapshot_is_damaged,
 };
 
 fn config(kind: StoreKind, data_dir: &Path, uri: &str, database: &str) -> StoreConfig {
@@ -106,6 +114,14 @@ contract! {
     blocks_without_a_manifest_are_no_snapshot,
     the_catalogue_is_replaced_by_id_and_its_version_moves,
     reads_do_not_wait_for_writes,
+    a_manifest_without_its_blocks_is_refused_and_changes_nothing,
+    a_prune_keeps_what_the_rule_keeps_and_every_block_of_it,
+    a_prune_of_a_superseded_engine_deletes_nothing,
+    no_block_goes_while_a_manifest_cannot_be_read,
+    no_block_goes_while_the_index_of_a_snapshot_is_damaged,
+    damage_is_found_whole_and_named,
+    an_empty_store_begins_with_a_snapshot_and_no_other_does,
+    a_store_with_events_does_not_begin_with_a_snapshot,
 }
 
 fn position(offset: i64) -> Position {
@@ -232,7 +248,7 @@ async fn a_superseded_engine_writes_nothing(store: Arc<dyn Store>) {
             "{error}"
         );
     }
-    let error = store.put_manifest(old, &manifest(5)).await.unwrap_err();
+    let error = store.put_manifest(old, &manifest(5), &[]).await.unwrap_err();
     assert!(matches!(error, StoreError::Superseded { .. }), "{error}");
     assert_eq!(all_events(&store).await, write(1..=5).events);
     assert!(store.reject_counts().await.unwrap().is_empty());
@@ -344,10 +360,10 @@ async fn a_large_write_is_one_write(store: Arc<dyn Store>) {
 async fn manifests_come_back_newest_first(store: Arc<dyn Store>) {
     let epoch = store.claim().await.unwrap().epoch;
     for seq in [0, 20_000, 40_000, 3_000_000_000] {
-        store.put_manifest(epoch, &manifest(seq)).await.unwrap();
+        store.put_manifest(epoch, &manifest(seq), &[]).await.unwrap();
     }
     let again = Manifest { created_at_ms: 9, ..manifest(40_000) };
-    store.put_manifest(epoch, &again).await.unwrap();
+    store.put_manifest(epoch, &again, &[]).await.unwrap();
     let expected = [manifest(3_000_000_000), again, manifest(20_000), manifest(0)];
     assert_eq!(store.manifests(99).await.unwrap(), expected);
     assert_eq!(store.manifests(1).await.unwrap(), expected[..1]);

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freshet::decode::Reason;
+use freshet::store::snapshot::Encoded;
+use freshet::store::snapshot::check::check;
 use freshet::store::{self, Store, StoreError};
 use mongodb::bson::{Document, doc};
 
 use super::{all_events, block, database, manifest, mongo, progress, refusal, reject, write};
+use crate::model::Model;
 use crate::support;
 
 #[tokio::test]
@@ -19,7 +22,7 @@ async fn documents_are_readable() {
     write.rejects.push(reject(1, Reason::InvalidUtf8));
     store.persist(epoch, &write).await.unwrap();
     store.put_blocks(vec![block(1)]).await.unwrap();
-    store.put_manifest(epoch, &manifest(1)).await.unwrap();
+    store.put_manifest(epoch, &manifest(1), &[]).await.unwrap();
     let database = database(support::mongodb(), &name).await;
     let find =
         async |collection: &str| database.collection::<Document>(collection).find_one(doc! {}).await.unwrap().unwrap();
@@ -47,7 +50,7 @@ async fn a_manifest_of_a_later_format_is_passed_over() {
     let name = support::unique("stores");
     let store = store::open(&mongo(support::mongodb(), &name)).await.unwrap();
     let epoch = store.claim().await.unwrap().epoch;
-    store.put_manifest(epoch, &manifest(5)).await.unwrap();
+    store.put_manifest(epoch, &manifest(5), &[]).await.unwrap();
     let database = database(support::mongodb(), &name).await;
     let snapshots = database.collection::<Document>("snapshots");
     snapshots.insert_one(doc! {"_id": 6_i64, "format": 2, "shards": []}).await.unwrap();
@@ -55,6 +58,28 @@ async fn a_manifest_of_a_later_format_is_passed_over() {
     extended.insert("note", "a field that is not known");
     snapshots.insert_one(extended).await.unwrap();
     assert_eq!(store.manifests(9).await.unwrap(), [manifest(7), manifest(5)]);
+    database.drop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_block_that_is_gone_is_named_and_put_again() {
+    let name = support::unique("stores");
+    let store = store::open(&mongo(support::mongodb(), &name)).await.unwrap();
+    let epoch = store.claim().await.unwrap().epoch;
+    let mut model = Model::small();
+    model.learn(300);
+    let Encoded { manifest, new, blocks } = model.snapshot(0);
+    store.put_blocks(new.clone()).await.unwrap();
+    store.put_manifest(epoch, &manifest, &blocks).await.unwrap();
+    let database = database(support::mongodb(), &name).await;
+    let gone = blocks[2].to_string();
+    database.collection::<Document>("blocks").delete_one(doc! {"_id": &gone}).await.unwrap();
+    let wrong = check(&*store, &manifest).await.unwrap().wrong;
+    assert!(wrong[0].contains(&gone) && wrong[0].contains("missing"), "{wrong:?}");
+    let error = store.put_manifest(epoch, &manifest, &blocks).await.unwrap_err();
+    assert!(matches!(&error, StoreError::MissingBlocks { first, .. } if first.to_string() == gone), "{error}");
+    store.put_blocks(new).await.unwrap();
+    assert!(check(&*store, &manifest).await.unwrap().wrong.is_empty());
     database.drop().await.unwrap();
 }
 
