@@ -189,10 +189,34 @@ fn read_partition(
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::mocking::MockCluster;
+
     use super::*;
     use crate::capture::producer;
     use crate::capture::producer::testing::config;
     use crate::consume::testing::produce;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn kafka_tells_the_offsets_of_each_partition_up_to_the_one_named() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("ratings", 3, 1).unwrap();
+        let mut config = config(Path::new("unused"));
+        config.broker.kind = BrokerKind::Kafka;
+        config.broker.servers = cluster.bootstrap_servers();
+        produce(&*producer::open(&config).await.unwrap(), 0..1_000).await;
+        let read = |partition: i32, next: i64| {
+            let upto = Offsets::from_iter([("ratings".into(), partition, next)]);
+            let config = config.clone();
+            async move { offsets_on_log(&config, &upto, |_| ()).await }
+        };
+        let upto = Offsets::from_iter([("ratings".into(), 0, 40), ("ratings".into(), 1, 0), ("ratings".into(), 2, 70)]);
+        let found = offsets_on_log(&config, &upto, |_| ()).await.unwrap();
+        let lengths: Vec<_> = found.iter().map(|one| (one.partition, one.low, one.offsets.len())).collect();
+        assert_eq!(lengths, [(0, 0, 40), (1, 0, 0), (2, 0, 70)]);
+        assert_eq!(read(2, 70).await.unwrap()[0].offsets, (0..70).collect::<RoaringTreemap>());
+        let error = read(0, 100_000).await.unwrap_err().to_string();
+        assert!(error.contains("has learned up to 100000"), "{error}");
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_embedded_log_tells_its_offsets_up_to_the_one_named() {

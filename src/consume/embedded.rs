@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use rusqlite::{Connection, params};
 use tokio::sync::mpsc;
 
@@ -85,20 +86,19 @@ impl EmbeddedConsumer {
         });
         opening.await.expect("opening does not panic")
     }
+}
 
-    /// Runs `work` on the second connection, off the runtime.
-    async fn with_log<T: Send + 'static>(
-        &self,
-        action: &'static str,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, LogError> {
-        let log = Arc::clone(&self.log);
-        let working = tokio::task::spawn_blocking(move || {
-            let mut log = locked(&log);
-            work(&mut log.sqlite).map_err(|error| log.failed(action, &error))
-        });
-        working.await.expect("the work does not panic")
-    }
+/// Runs `work` on a connection, off the runtime.
+async fn with_log<T: Send + 'static>(
+    log: Arc<Mutex<LogFile>>,
+    action: &'static str,
+    work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, LogError> {
+    let working = tokio::task::spawn_blocking(move || {
+        let mut log = locked(&log);
+        work(&mut log.sqlite).map_err(|error| log.failed(action, &error))
+    });
+    working.await.expect("the work does not panic")
 }
 
 #[async_trait]
@@ -153,7 +153,7 @@ impl Consumer for EmbeddedConsumer {
             .filter(|(name, ..)| **name == self.name)
             .map(|(_, partition, next)| (partition, next))
             .collect();
-        self.with_log("commit offsets to", move |sqlite| {
+        with_log(Arc::clone(&self.log), "commit offsets to", move |sqlite| {
             let transaction = sqlite.transaction()?;
             for (partition, next) in ours {
                 let mut upsert =
@@ -165,17 +165,17 @@ impl Consumer for EmbeddedConsumer {
         .await
     }
 
-    async fn lag(&mut self) -> Result<Vec<PartitionLag>, LogError> {
+    fn lag(&self) -> BoxFuture<'static, Result<Vec<PartitionLag>, LogError>> {
         let (topic, name, next) = (self.topic, Arc::clone(&self.name), self.next.clone());
-        self.with_log("ask for the end of", move |sqlite| {
+        let asking = with_log(Arc::clone(&self.log), "ask for the end of", move |sqlite| {
             let lag = |partition| -> rusqlite::Result<PartitionLag> {
                 let end = end_offset(sqlite, topic, partition)?;
                 let position = next.get(&name, partition).unwrap_or(0);
                 Ok(PartitionLag { topic: Arc::clone(&name), partition, position, end })
             };
             (0..topic.partitions).map(lag).collect()
-        })
-        .await
+        });
+        Box::pin(asking)
     }
 
     async fn close(self: Box<Self>) {

@@ -14,6 +14,7 @@ mod testing;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::capture::LogError;
@@ -100,11 +101,9 @@ pub trait Consumer: Send {
     /// If the log refuses for good.
     async fn commit(&mut self, offsets: &Offsets) -> Result<(), LogError>;
 
-    /// Lag of each assigned partition.
-    ///
-    /// # Errors
-    /// If the log cannot be asked.
-    async fn lag(&mut self) -> Result<Vec<PartitionLag>, LogError>;
+    /// Asks for the lag of each assigned partition, as reading stands now. The answer may take its time, and reading goes
+    /// on meanwhile; it is an error if the log cannot be asked.
+    fn lag(&self) -> BoxFuture<'static, Result<Vec<PartitionLag>, LogError>>;
 
     /// Ends the reading. What was committed has arrived when this returns, if the log answers.
     async fn close(self: Box<Self>);

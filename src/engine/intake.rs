@@ -88,9 +88,9 @@ impl Intake {
                     self.keep(batch);
                 }
                 Ok(()) = self.committable.changed() => self.commit().await,
-                _ = look.tick() => {
-                    let durable = self.committable.borrow().offsets.clone();
-                    self.log.look(&mut *self.consumer, &durable).await;
+                _ = look.tick() => self.log.ask(&*self.consumer),
+                answer = self.log.answer() => {
+                    self.log.note(answer, &self.committable.borrow().offsets, self.consumer.trouble());
                 }
                 polled = self.consumer.poll(POLL_MAX), if !waits || self.waiting.paused => match polled? {
                     Polled::Records(records) => self.take_in(records),

@@ -20,7 +20,6 @@ impl RecentIds {
     pub(super) fn new(window: usize, ids: Vec<(u64, String)>) -> Self {
         let mut recent = Self { window: window as u64, in_order: VecDeque::new(), seqs: HashMap::new() };
         for (seq, id) in ids {
-            recent.forget(seq);
             recent.insert(seq, &id);
         }
         recent
@@ -48,11 +47,10 @@ impl RecentIds {
     }
 
     fn insert(&mut self, seq: u64, id: &str) {
-        if self.window > 0 {
-            let id: Arc<str> = id.into();
-            self.in_order.push_back((seq, Arc::clone(&id)));
-            self.seqs.insert(id, seq);
-        }
+        let id: Arc<str> = id.into();
+        self.in_order.push_back((seq, Arc::clone(&id)));
+        self.seqs.insert(id, seq);
+        self.forget(seq + 1);
     }
 }
 

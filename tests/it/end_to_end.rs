@@ -71,7 +71,7 @@ impl Servers {
     }
 
     /// The offset that Kafka holds for the engine's group.
-    pub(crate) fn committed(&self) -> Offset {
+    fn committed(&self) -> Offset {
         let mut client = support::kafka::client_config(support::kafka());
         let consumer: BaseConsumer = client.set("group.id", &self.group).create().unwrap();
         let mut asked = TopicPartitionList::new();

@@ -136,7 +136,7 @@ mod tests {
     fn fields_are_set_removed_and_clamped() {
         for (payload, fixes, expected) in [
             (r#"{"rating":9,"user":"1"}"#, &["rating=3.5"][..], r#"{"rating":3.5,"user":"1"}"#),
-            (r#"{"user":"1"}"#, &["item=a=b", "v=1"], r#"{"item":"a=b","user":"1","v":1}"#),
+            (r#"{"user":"1"}"#, &["item=a=b", "v=1"], r#"{"user":"1","item":"a=b","v":1}"#),
             (r#"{"note":"x","user":"1"}"#, &["note=", "none="], r#"{"user":"1"}"#),
             (r#"{"rating":9}"#, &["rating=clamp"], r#"{"rating":5.0}"#),
             (r#"{"rating":-1.5}"#, &["rating=clamp"], r#"{"rating":1.0}"#),
@@ -168,8 +168,8 @@ mod tests {
     fn an_object_without_an_id_gets_that_of_its_letter() {
         let position = Position { topic: "ratings".into(), partition: 2, offset: 7 };
         let id = |payload: &str| String::from_utf8(with_id(payload.into(), &position)).unwrap();
-        for payload in [r#"{"v":1}"#, r#"{"id":null,"v":1}"#, r#"{"v":1,"id":""}"#] {
-            assert_eq!(id(payload), r#"{"id":"dead-letter/ratings/2/7","v":1}"#);
+        for payload in [r#"{"v":1}"#, r#"{"v":1,"id":null}"#, r#"{"v":1,"id":""}"#] {
+            assert_eq!(id(payload), r#"{"v":1,"id":"dead-letter/ratings/2/7"}"#);
         }
         for payload in [r#"{ "id" : "mine" }"#, r#"{"id":7}"#, "hello", "[1]", ""] {
             assert_eq!(id(payload), payload);

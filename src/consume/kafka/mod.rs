@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionListElem};
@@ -50,10 +51,13 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Client = StreamConsumer<Context<Membership>>;
+type Asker = BaseConsumer<Context<()>>;
 
 /// Reads the partitions of one topic that the group gives it.
 pub(super) struct KafkaConsumer {
     client: Arc<Client>,
+    /// For questions: a connection that fetches answers them only after records have come, or none for long.
+    asker: Arc<Asker>,
     link: Arc<Link>,
     topic: Arc<str>,
     broker: BrokerConfig,
@@ -73,8 +77,10 @@ impl KafkaConsumer {
         let context = Context { link: Arc::clone(&link), role: Membership::new(start.clone()) };
         let failed = |error: KafkaError| kafka_link::failed(broker, "start a consumer on", &error);
         let client: Arc<Client> = Arc::new(config.create_with_context(context).map_err(failed)?);
+        let context = Context { link: Arc::clone(&link), role: () };
+        let asker = kafka_link::client_config(broker, &[]).create_with_context(context).map_err(failed)?;
         let topic = Arc::from(broker.topic.as_str());
-        let consumer = Self { client, link, topic, broker: broker.clone() };
+        let consumer = Self { client, asker: Arc::new(asker), link, topic, broker: broker.clone() };
         consumer.check_within(&start, partitions).await?;
         consumer.client.subscribe(&[&broker.topic]).map_err(failed)?;
         Ok(consumer)
@@ -91,7 +97,8 @@ impl KafkaConsumer {
             let reason = super::too_few_partitions(&self.topic, partitions, *gone, *next);
             return Err(kafka_link::refused(&self.broker, "read from", reason));
         }
-        let ends = self.watermarks(ours.iter().map(|&(_, partition, _)| partition).collect()).await?;
+        let asked = ours.iter().map(|&(_, partition, _)| partition).collect();
+        let ends = watermarks(Arc::clone(&self.asker), &self.broker, &self.topic, asked).await?;
         for ((topic, partition, next), (low, high)) in ours.into_iter().zip(ends) {
             if next > high {
                 return Err(self.not_the_log(partition, next, high));
@@ -110,16 +117,6 @@ impl KafkaConsumer {
             self.topic
         );
         kafka_link::refused(&self.broker, "read from", reason)
-    }
-
-    /// Lowest offset and end of each partition.
-    async fn watermarks(&self, partitions: Vec<i32>) -> Result<Vec<(i64, i64)>, LogError> {
-        let (client, topic) = (Arc::clone(&self.client), Arc::clone(&self.topic));
-        let asking = tokio::task::spawn_blocking(move || {
-            partitions.into_iter().map(|partition| client.fetch_watermarks(&topic, partition, ASK_TIMEOUT)).collect()
-        });
-        let answer: KafkaResult<Vec<_>> = asking.await.expect("asking does not panic");
-        answer.map_err(|error| kafka_link::failed(&self.broker, "ask for the ends of partitions of", &error))
     }
 
     /// Takes a record over, and moves on past it.
@@ -158,9 +155,9 @@ impl KafkaConsumer {
         loop {
             tokio::time::sleep(LOOK_PAUSE).await;
             if self.link.is_away() {
-                let (client, topic) = (Arc::clone(&self.client), Arc::clone(&self.topic));
+                let (asker, topic) = (Arc::clone(&self.asker), Arc::clone(&self.topic));
                 let asking =
-                    tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
+                    tokio::task::spawn_blocking(move || asker.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
                 if asking.await.unwrap_or(false) {
                     self.link.answered();
                 }
@@ -201,6 +198,25 @@ impl Drop for KafkaConsumer {
             tracing::debug!(%error, "cannot give partitions back");
         }
     }
+}
+
+/// Lowest offset and end of each partition.
+async fn watermarks(
+    asker: Arc<Asker>,
+    broker: &BrokerConfig,
+    topic: &Arc<str>,
+    partitions: Vec<i32>,
+) -> Result<Vec<(i64, i64)>, LogError> {
+    let topic = Arc::clone(topic);
+    let asking = tokio::task::spawn_blocking(move || {
+        let ends = partitions.into_iter().map(|partition| asker.fetch_watermarks(&topic, partition, ASK_TIMEOUT));
+        let ends = ends.collect();
+        // Serves the callbacks, whose events would pile up.
+        while asker.poll(Duration::ZERO).is_some() {}
+        ends
+    });
+    let answer: KafkaResult<Vec<_>> = asking.await.expect("asking does not panic");
+    answer.map_err(|error| kafka_link::failed(broker, "ask for the ends of partitions of", &error))
 }
 
 /// Whether waiting cannot mend it.
@@ -276,18 +292,20 @@ impl Consumer for KafkaConsumer {
         Ok(())
     }
 
-    async fn lag(&mut self) -> Result<Vec<PartitionLag>, LogError> {
-        let assigned = self.client.assignment();
-        let assigned =
-            assigned.map_err(|error| kafka_link::failed(&self.broker, "ask for the assignment of", &error))?;
-        let partitions: Vec<_> = assigned.elements().iter().map(TopicPartitionListElem::partition).collect();
-        let ends = self.watermarks(partitions.clone()).await?;
-        let next = self.group().next();
-        let lag = |(partition, (low, end))| {
-            let position = next.get(&self.topic, partition).unwrap_or(low);
-            PartitionLag { topic: Arc::clone(&self.topic), partition, position, end }
-        };
-        Ok(partitions.into_iter().zip(ends).map(lag).collect())
+    fn lag(&self) -> BoxFuture<'static, Result<Vec<PartitionLag>, LogError>> {
+        let (asker, broker, topic) = (Arc::clone(&self.asker), self.broker.clone(), Arc::clone(&self.topic));
+        let (assigned, next) = (self.client.assignment(), self.group().next().clone());
+        Box::pin(async move {
+            let assigned =
+                assigned.map_err(|error| kafka_link::failed(&broker, "ask for the assignment of", &error))?;
+            let partitions: Vec<_> = assigned.elements().iter().map(TopicPartitionListElem::partition).collect();
+            let ends = watermarks(asker, &broker, &topic, partitions.clone()).await?;
+            let lag = |(partition, (low, end))| {
+                let position = next.get(&topic, partition).unwrap_or(low);
+                PartitionLag { topic: Arc::clone(&topic), partition, position, end }
+            };
+            Ok(partitions.into_iter().zip(ends).map(lag).collect())
+        })
     }
 
     async fn close(self: Box<Self>) {
