@@ -41,8 +41,8 @@ fn row(form: Form, site: &Site, what: &str) {
     recoveries.push(took);
     replaying.wait().succeeded();
     engine.learned(events);
-    let hash = site.same_hash(engine, events, &expected);
-    Row { what, times, account: site.account(events, &BTreeSet::new()), recoveries, hash }.conclude();
+    site.same_model(engine, events, &expected);
+    Row { what, times, account: site.account(events, &BTreeSet::new()), recoveries }.conclude();
 }
 
 /// Kills it so often, spread over the whole stream. One kill in three comes while it starts.
