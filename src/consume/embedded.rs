@@ -290,9 +290,12 @@ impl Reader {
 
     fn read(&mut self) -> Result<Vec<RawEvent>, ReadError> {
         let fatal = |reason| ReadError::Final(self.log.error("read", reason));
-        let failed = |error: rusqlite::Error| match embedded_log::may_pass(&error) {
-            true => ReadError::Passing(embedded_log::explain(&error)),
-            false => ReadError::Final(self.log.failed("read", &error)),
+        let failed = |error: rusqlite::Error| {
+            if embedded_log::may_pass(&error) {
+                ReadError::Passing(embedded_log::explain(&error))
+            } else {
+                ReadError::Final(self.log.failed("read", &error))
+            }
         };
         let found = find_topic(&self.log.sqlite, &self.name).map_err(failed)?;
         if found != Some(self.topic) || !self.log.exists() {

@@ -35,7 +35,7 @@ where
     let mut pauses = pauses.build();
     loop {
         match watched(status, work()).await {
-            Err(error @ StoreError::Unavailable { .. }) => begin(status, error.to_string()),
+            Err(error @ StoreError::Unavailable { .. }) => begin(status, &error.to_string()),
             done => {
                 if let Some(trouble) = status.end_trouble(Part::Store) {
                     let seconds = (now_ms() - trouble.since_ms) as f64 / 1e3;
@@ -53,13 +53,13 @@ async fn watched<T>(status: &Status, attempt: impl Future<Output = T>) -> T {
     tokio::pin!(attempt);
     tokio::select! {
         done = &mut attempt => return done,
-        () = tokio::time::sleep(SLOW) => begin(status, format!("the store has not answered for {SLOW:?}")),
+        () = tokio::time::sleep(SLOW) => begin(status, &format!("the store has not answered for {SLOW:?}")),
     }
     attempt.await
 }
 
-fn begin(status: &Status, reason: String) {
-    if status.begin_trouble(Part::Store, reason.clone()) {
+fn begin(status: &Status, reason: &str) {
+    if status.begin_trouble(Part::Store, reason.to_owned()) {
         tracing::warn!(%reason, "the store fails; reading pauses, answers go on, and it is tried again until it works");
     } else {
         tracing::debug!(%reason, "the store still fails");
