@@ -10,12 +10,12 @@ use freshet::consume::{self, Consumer, Offsets, Polled};
 
 use crate::support;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn config(partitions: i32) -> Config {
     let mut config = Config::default();
     config.broker.kind = BrokerKind::Kafka;
-    config.broker.servers = support::kafka().to_owned();
+    support::kafka().clone_into(&mut config.broker.servers);
     (config.broker.topic, config.broker.group) = (support::topic("consume", partitions), support::unique("consume"));
     config
 }
