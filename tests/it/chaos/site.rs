@@ -32,7 +32,7 @@ impl Site {
         let mut freshet = Freshet::new(&SETTINGS);
         let data_dir = format!("store.data_dir={}", freshet.path("freshet-data").display());
         let more: Vec<String> = std::iter::once(data_dir).chain(settings.iter().cloned()).collect();
-        for setting in more {
+        for setting in &more {
             freshet.set(setting);
         }
         let sets = SETTINGS.iter().map(ToString::to_string).chain(more).collect();
