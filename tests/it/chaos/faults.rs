@@ -37,7 +37,9 @@ fn row(site: fn() -> Site, passages: impl Iterator<Item = (&'static str, u32)>, 
     let (mut recoveries, mut last) = (Vec::new(), None);
     for (name, passage) in passages {
         let mut site = site();
-        SETTINGS.iter().for_each(|setting| site.freshet.set(setting));
+        for setting in SETTINGS {
+            site.freshet.set(setting);
+        }
         site.replay(EVENTS);
         die(&mut site, &format!("{name}:{passage}"));
         let (mut engine, took) = site.recover();

@@ -32,7 +32,9 @@ impl Site {
         let mut freshet = Freshet::new(&SETTINGS);
         let data_dir = format!("store.data_dir={}", freshet.path("freshet-data").display());
         let more: Vec<String> = std::iter::once(data_dir).chain(settings.iter().cloned()).collect();
-        more.iter().for_each(|setting| freshet.set(setting));
+        for setting in &more {
+            freshet.set(setting);
+        }
         let sets = SETTINGS.iter().map(ToString::to_string).chain(more).collect();
         let folder = freshet.path("");
         let loaded = Config::load(&LoadOptions { folder, sets, ..LoadOptions::default() });
