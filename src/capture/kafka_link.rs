@@ -46,6 +46,11 @@ pub(crate) fn failed(broker: &BrokerConfig, action: &'static str, error: &KafkaE
     refused(broker, action, reason(error))
 }
 
+/// The error for brokers that do not answer.
+pub(crate) fn unreachable(broker: &BrokerConfig, reason: String) -> LogError {
+    LogError::Unreachable { brokers: brokers(broker).to_owned(), reason }
+}
+
 /// The error for something that cannot go on.
 pub(crate) fn refused(broker: &BrokerConfig, action: &'static str, reason: String) -> LogError {
     LogError::Kafka { action, brokers: brokers(broker).to_owned(), reason }
@@ -189,7 +194,9 @@ pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LogError> {
     found.map_err(|Attempt { reason, passing }| {
         let wait = seconds(broker.connect_timeout);
         let advice = "start it, correct broker.servers, or set broker.kind = \"embedded\" to do without";
-        let reason = if passing { format!("{reason}; gave up after {wait}: {advice}") } else { reason };
+        if passing {
+            return unreachable(broker, format!("{reason}; gave up after {wait}: {advice}"));
+        }
         refused(broker, "connect to", reason)
     })
 }

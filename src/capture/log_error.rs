@@ -13,6 +13,14 @@ pub enum LogError {
         /// What the client said.
         reason: String,
     },
+    /// No broker answers, or none that can serve.
+    #[error("cannot connect to kafka at {brokers}: {reason}")]
+    Unreachable {
+        /// `bootstrap.servers`.
+        brokers: String,
+        /// What the client said.
+        reason: String,
+    },
     /// The embedded log failed.
     #[error("cannot {action} the embedded log {path}: {reason}")]
     Embedded {

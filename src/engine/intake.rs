@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::EngineError;
 use super::log_watch::LogWatch;
+use super::place::Place;
+use crate::capture::LogError;
 use crate::config::DecodeConfig;
 use crate::consume::lag;
 use crate::consume::{Consumer, Offsets, Polled, RawEvent};
@@ -32,6 +34,7 @@ const GIVE_BACK_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) struct Intake {
     pub(super) consumer: Box<dyn Consumer>,
+    pub(super) place: Place,
     pub(super) gatherer: Gatherer,
     pub(super) decode: DecodeConfig,
     /// Batches that the queue to the next stage has no room for.
@@ -92,9 +95,14 @@ impl Intake {
                 answer = self.log.answer() => {
                     self.log.note(answer, &self.committable.borrow().offsets, self.consumer.trouble());
                 }
-                polled = self.consumer.poll(POLL_MAX), if !waits || self.waiting.paused => match polled? {
-                    Polled::Records(records) => self.take_in(records),
-                    Polled::WantedBack => self.give_back().await?,
+                polled = self.consumer.poll(POLL_MAX), if !waits || self.waiting.paused => match polled {
+                    Ok(Polled::Records(records)) => self.take_in(records),
+                    Ok(Polled::WantedBack) => self.give_back().await?,
+                    Err(lost @ LogError::Superseded { .. }) => tokio::select! {
+                        done = self.join_again(lost) => done?,
+                        () = stop.cancelled() => return Ok(()),
+                    },
+                    Err(error) => return Err(error.into()),
                 },
             }
         }
@@ -155,6 +163,16 @@ impl Intake {
         let durable = self.durable();
         self.consumer.give_back(&durable).await?;
         self.resume()
+    }
+
+    /// Goes on with another consumer where this one was.
+    async fn join_again(&mut self, lost: LogError) -> Result<(), EngineError> {
+        let consumer = self.place.take_again(self.gatherer.offsets().clone(), lost).await?;
+        std::mem::replace(&mut self.consumer, consumer).close().await;
+        if self.waiting.paused {
+            self.consumer.pause(true)?;
+        }
+        Ok(())
     }
 
     async fn make_durable(&mut self) {

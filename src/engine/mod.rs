@@ -9,6 +9,7 @@ mod intake;
 mod learning;
 mod log_watch;
 mod patience;
+mod place;
 mod recovery;
 pub mod verify;
 mod watch;
@@ -21,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::capture::LogError;
 use crate::config::Config;
-use crate::consume::{self, OffsetError, Offsets};
+use crate::consume::{Consumer, OffsetError};
 use crate::gather::Gatherer;
 use crate::learn::params::{self, Named};
 use crate::learn::{LearnError, Recommender};
@@ -113,15 +114,17 @@ impl Engine {
             recovered = recovery::recover(&*self.store, &self.config, &self.named, &self.status) => recovered?,
             () = stop.cancelled() => return Ok(()),
         };
+        let (store, status) = (Arc::clone(&self.store), Arc::clone(&self.status));
+        let place = place::Place::new(&self.config, store, status, recovered.epoch, &recovered.store_id);
         let consumer = tokio::select! {
-            consumer = self.open_log(recovered.progress.offsets.clone(), &recovered.store_id) => consumer?,
+            consumer = place.take(recovered.progress.offsets.clone()) => consumer?,
             () = stop.cancelled() => return Ok(()),
         };
         let deadline = self.config.engine.stop_deadline;
         // Stages watch this one: it is cancelled by a stop, and by the end of any stage.
         let halt = stop.child_token();
         let status = Arc::clone(&self.status);
-        let stages = self.start(recovered, consumer, &halt);
+        let stages = self.start(recovered, (place, consumer), &halt);
         status.set_phase(Phase::Running);
         let ended = stages.join();
         tokio::pin!(ended);
@@ -134,12 +137,12 @@ impl Engine {
             .unwrap_or_else(|_| Err(StopDeadline { deadline, doing: "drain, persist and snapshot" }.into()))
     }
 
-    /// The member of the group is the store: whoever has claimed it goes on where it stands.
-    async fn open_log(&self, start: Offsets, store_id: &str) -> Result<Box<dyn consume::Consumer>, LogError> {
-        consume::open(&self.config, start, &format!("freshet-{store_id}")).await
-    }
-
-    fn start(self, recovered: Recovered, consumer: Box<dyn consume::Consumer>, halt: &CancellationToken) -> Stages {
+    fn start(
+        self,
+        recovered: Recovered,
+        (place, consumer): (place::Place, Box<dyn Consumer>),
+        halt: &CancellationToken,
+    ) -> Stages {
         let Recovered { epoch, progress, ids, recommender, view, snapshot, catalog, .. } = recovered;
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
@@ -151,6 +154,7 @@ impl Engine {
         let gathering = Gatherer::new(&self.config.gather, progress.clone(), ids);
         let intake = intake::Intake {
             consumer,
+            place,
             gatherer: gathering,
             decode: self.config.decode.clone(),
             waiting: intake::Waiting::default(),

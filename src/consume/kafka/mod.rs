@@ -216,7 +216,7 @@ async fn watermarks(
         ends
     });
     let answer: KafkaResult<Vec<_>> = asking.await.expect("asking does not panic");
-    answer.map_err(|error| kafka_link::failed(broker, "ask for the ends of partitions of", &error))
+    answer.map_err(|error| kafka_link::unreachable(broker, format!("the ends of partitions are not told: {error}")))
 }
 
 /// Whether waiting cannot mend it.
