@@ -95,17 +95,24 @@ impl Intake {
                 answer = self.log.answer() => {
                     self.log.note(answer, &self.committable.borrow().offsets, self.consumer.trouble());
                 }
-                polled = self.consumer.poll(POLL_MAX), if !waits || self.waiting.paused => match polled {
-                    Ok(Polled::Records(records)) => self.take_in(records),
-                    Ok(Polled::WantedBack) => self.give_back().await?,
-                    Err(lost @ LogError::Superseded { .. }) => tokio::select! {
-                        done = self.join_again(lost) => done?,
-                        () = stop.cancelled() => return Ok(()),
-                    },
-                    Err(error) => return Err(error.into()),
+                polled = self.consumer.poll(POLL_MAX), if !waits || self.waiting.paused => tokio::select! {
+                    biased;
+                    heeded = self.heed(polled) => heeded?,
+                    () = stop.cancelled() => return Ok(()),
                 },
             }
         }
+    }
+
+    /// Does what a poll asks for.
+    async fn heed(&mut self, polled: Result<Polled, LogError>) -> Result<(), EngineError> {
+        match polled {
+            Ok(Polled::Records(records)) => self.take_in(records),
+            Ok(Polled::WantedBack) => self.give_back().await?,
+            Err(lost @ LogError::Superseded { .. }) => self.join_again(lost).await?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     fn take_in(&mut self, records: Vec<RawEvent>) {

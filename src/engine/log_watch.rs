@@ -62,8 +62,10 @@ impl LogWatch {
     fn note_trouble(&mut self, found: Option<String>, reading: Option<String>) {
         self.unanswered = if found.is_some() { self.unanswered.saturating_add(1) } else { 0 };
         let lasting = found.filter(|_| self.unanswered >= UNANSWERED);
+        // What the reading has found it has told.
+        let told = reading.is_some();
         if let Some(reason) = reading.or(lasting) {
-            if self.status.begin_trouble(Part::Log, reason.clone()) {
+            if self.status.begin_trouble(Part::Log, reason.clone()) && !told {
                 tracing::warn!(%reason, "the log fails; answers go on, and reading does when it works again");
             }
         } else if self.unanswered == 0 && self.status.end_trouble(Part::Log).is_some() {

@@ -1,0 +1,187 @@
+//! Reads records from the embedded log.
+//!
+//! One thread owns the reading connection and stays a few batches ahead, so that neither the disk nor the wait for new
+//! records ever blocks the runtime, and dropping a poll loses nothing.
+
+mod reader;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use rusqlite::{Connection, params};
+use tokio::sync::mpsc;
+
+use self::reader::Reader;
+use super::{Consumer, Offsets, PartitionLag, Polled, RawEvent};
+use crate::capture::LogError;
+use crate::capture::embedded_log::{self, LogFile, Topic, end_offset};
+use crate::config::Config;
+
+/// Reads that may wait to be polled.
+const QUEUE: usize = 2;
+
+type Read = Result<Vec<RawEvent>, LogError>;
+
+/// Reads every partition of one topic, in the order of the log.
+pub(super) struct EmbeddedConsumer {
+    reads: mpsc::Receiver<Read>,
+    ready: VecDeque<RawEvent>,
+    /// What ended the reading; told once everything read before it is handed out.
+    failed: Option<LogError>,
+    /// Next offset to be handed out, for every partition.
+    next: Offsets,
+    /// For what is not reading: commits and lag.
+    log: Arc<Mutex<LogFile>>,
+    topic: Topic,
+    name: Arc<str>,
+    group: String,
+    reader: JoinHandle<()>,
+    paused: bool,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EmbeddedConsumer {
+    pub(super) async fn open(config: &Config, start: Offsets) -> Result<Self, LogError> {
+        let (path, broker) = (embedded_log::path(config), config.broker.clone());
+        let opening = tokio::task::spawn_blocking(move || -> Result<Self, LogError> {
+            let name: Arc<str> = Arc::from(broker.topic);
+            let log = LogFile::open(&path)?;
+            let topic = log.ensure_topic(&name, broker.partitions)?;
+            let reader = Reader::open(LogFile::open(&path)?, topic, Arc::clone(&name), &start)?;
+            let next = reader.next.iter().fold(Offsets::default(), |mut next, (&partition, &offset)| {
+                next.set(Arc::clone(&name), partition, offset);
+                next
+            });
+            let (sender, reads) = mpsc::channel(QUEUE);
+            let trouble = Arc::clone(&reader.trouble);
+            let reader = std::thread::Builder::new()
+                .name("log reader".to_owned())
+                .spawn(move || reader.run(&sender, broker.poll_interval))
+                .map_err(|error| log.error("read", error.to_string()))?;
+            let log = Arc::new(Mutex::new(log));
+            Ok(Self {
+                reads,
+                ready: VecDeque::new(),
+                failed: None,
+                next,
+                log,
+                topic,
+                name,
+                group: broker.group,
+                reader,
+                paused: false,
+                trouble,
+            })
+        });
+        opening.await.expect("opening does not panic")
+    }
+}
+
+/// Runs `work` on a connection, off the runtime.
+async fn with_log<T: Send + 'static>(
+    log: Arc<Mutex<LogFile>>,
+    action: &'static str,
+    work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, LogError> {
+    let working = tokio::task::spawn_blocking(move || {
+        let mut log = locked(&log);
+        work(&mut log.sqlite).map_err(|error| log.failed(action, &error))
+    });
+    working.await.expect("the work does not panic")
+}
+
+#[async_trait]
+impl Consumer for EmbeddedConsumer {
+    async fn poll(&mut self, max: usize) -> Result<Polled, LogError> {
+        if self.paused {
+            std::future::pending::<()>().await;
+        }
+        if self.ready.is_empty() {
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            let read = self.reads.recv().await;
+            let ended = || locked(&self.log).error("read", "its reading thread has ended; restart".to_owned());
+            self.ready = read.ok_or_else(ended)??.into();
+        }
+        while self.ready.len() < max {
+            match self.reads.try_recv() {
+                Ok(Ok(read)) => self.ready.extend(read),
+                Ok(Err(error)) => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let events: Vec<_> = self.ready.drain(..max.min(self.ready.len())).collect();
+        for event in &events {
+            self.next.set(Arc::clone(&self.name), event.position.partition, event.position.offset + 1);
+        }
+        Ok(Polled::Records(events))
+    }
+
+    fn pause(&mut self, paused: bool) -> Result<(), LogError> {
+        self.paused = paused;
+        Ok(())
+    }
+
+    /// There is no other member to give them to.
+    async fn give_back(&mut self, durable: &Offsets) -> Result<(), LogError> {
+        self.commit(durable).await
+    }
+
+    fn trouble(&self) -> Option<String> {
+        locked(&self.trouble).clone()
+    }
+
+    async fn commit(&mut self, offsets: &Offsets) -> Result<(), LogError> {
+        let (topic, group) = (self.topic, self.group.clone());
+        let ours: Vec<_> = offsets
+            .iter()
+            .filter(|(name, ..)| **name == self.name)
+            .map(|(_, partition, next)| (partition, next))
+            .collect();
+        with_log(Arc::clone(&self.log), "commit offsets to", move |sqlite| {
+            let transaction = sqlite.transaction()?;
+            for (partition, next) in ours {
+                let mut upsert =
+                    transaction.prepare_cached("INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)")?;
+                upsert.execute(params![group, topic.id, partition, next])?;
+            }
+            transaction.commit()
+        })
+        .await
+    }
+
+    fn lag(&self) -> BoxFuture<'static, Result<Vec<PartitionLag>, LogError>> {
+        let (topic, name, next) = (self.topic, Arc::clone(&self.name), self.next.clone());
+        let asking = with_log(Arc::clone(&self.log), "ask for the end of", move |sqlite| {
+            let lag = |partition| -> rusqlite::Result<PartitionLag> {
+                let end = end_offset(sqlite, topic, partition)?;
+                let position = next.get(&name, partition).unwrap_or(0);
+                Ok(PartitionLag { topic: Arc::clone(&name), partition, position, end })
+            };
+            (0..topic.partitions).map(lag).collect()
+        });
+        Box::pin(asking)
+    }
+
+    async fn close(self: Box<Self>) {
+        let Self { reads, reader, .. } = *self;
+        drop(reads);
+        reader.thread().unpark();
+        // Joined so that the file is free when this returns; the thread only ends, so there is no result to look at.
+        let _ = tokio::task::spawn_blocking(move || reader.join()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
