@@ -53,6 +53,38 @@ async fn files_of_other_kinds_are_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_version_is_upgraded_with_what_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store::open(&embedded(folder.path())).await.unwrap();
+    let epoch = store.claim().await.unwrap().epoch;
+    let mut written = write(1..=20);
+    for learned in &mut written.events {
+        // The first version kept no other times.
+        learned.event.ts_of_event = true;
+    }
+    written.rejects.push(reject(20, Reason::Empty));
+    store.persist(epoch, &written).await.unwrap();
+    drop(store);
+    let file = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    file.execute_batch(
+        "ALTER TABLE events DROP COLUMN ts_of_event; ALTER TABLE events DROP COLUMN genres;
+         ALTER TABLE events DROP COLUMN year; ALTER TABLE dead_letters DROP COLUMN replayed_at_ms;
+         ALTER TABLE engine DROP COLUMN store_id; ALTER TABLE engine DROP COLUMN base; PRAGMA user_version = 1",
+    )
+    .unwrap();
+    drop(file);
+
+    let store = store::open(&embedded(folder.path())).await.unwrap();
+    assert_eq!(all_events(&store).await, written.events);
+    let claim = store.claim().await.unwrap();
+    assert!(!claim.store_id.is_empty() && (claim.epoch, claim.base) == (epoch + 1, 0), "{claim:?}");
+    let next = write(21..=30);
+    store.persist(claim.epoch, &next).await.unwrap();
+    assert_eq!(all_events(&store).await.len(), 30);
+    assert_eq!(store.reject_counts().await.unwrap()[&Reason::Empty], 1);
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
