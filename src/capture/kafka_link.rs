@@ -131,9 +131,9 @@ pub(crate) struct Context<T> {
 impl<T: Send + Sync + 'static> ClientContext for Context<T> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match level {
-            // Each outage is told by `Link`, once; a property for the other kind of client is no mistake; and a broker
-            // that has just started is asked again for a producer id.
-            _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN" | "GETPID") => {
+            // Each outage is told by `Link`, once; a property for the other kind of client is no mistake; a broker that has
+            // just started is asked again for a producer id; and commits only serve lag tools.
+            _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN" | "GETPID" | "COMMITFAIL") => {
                 tracing::debug!(facility, "librdkafka: {line}");
             }
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {

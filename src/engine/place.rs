@@ -17,9 +17,9 @@ use crate::serve::Status;
 use crate::serve::status::Part;
 use crate::store::{Store, StoreError};
 
-/// How often within [`WITHIN`] a place is taken again: two engines that were given one `group.instance.id` by hand, on two
-/// stores, would take it from each other for ever.
-const MOST: usize = 5;
+/// How often within [`WITHIN`] a place is taken again: far more often than brokers die, each death costing it once. Two
+/// engines of one name on two stores (given by hand, or with a copied store) would take it from each other for ever.
+const MOST: usize = 20;
 const WITHIN: Duration = Duration::from_mins(1);
 
 /// Pause before a log that cannot be reached is tried again.
