@@ -41,13 +41,13 @@ fn log_long() {
 
 #[test]
 fn engine_short() {
-    engine(Form::Short);
+    engine(1);
 }
 
 #[test]
 #[ignore = "make chaos"]
 fn engine_long() {
-    engine(Form::Long);
+    engine(3);
 }
 
 /// A server that is made to die or hang.
@@ -97,9 +97,9 @@ impl Victim {
 fn store(form: Form) {
     let Some(mongod) = Mongod::start() else { return };
     let site = Site::on(support::kafka(), &support::topic("chaos", 1), &mongod.uri());
-    let mut stream = Stream::start(&site, form);
+    let mut stream = Stream::start(&site);
     let mut mongod = Victim::Mongod(mongod);
-    stream.kill(&mut mongod, form.pick(2, 50));
+    stream.kill(&mut mongod, form.pick(2, 10));
     stream.hang(&mongod);
     stream.conclude("`kill -9` of mongod, back after 0 to 5 s, and SIGSTOP for 8 s");
 }
@@ -108,17 +108,17 @@ fn log(form: Form) {
     let Some(kafka) = Kafka::start() else { return };
     kafka::create_topic(&kafka.servers(), "ratings", 1).unwrap();
     let site = Site::on(&kafka.servers(), "ratings", support::mongodb());
-    let mut stream = Stream::start(&site, form);
+    let mut stream = Stream::start(&site);
     let mut kafka = Victim::Kafka(kafka);
-    stream.kill(&mut kafka, form.pick(2, 50));
+    stream.kill(&mut kafka, form.pick(2, 10));
     stream.hang(&kafka);
     stream.conclude("`kill -9` of the Kafka broker, back after 0 to 5 s, and SIGSTOP for 8 s");
 }
 
-fn engine(form: Form) {
+fn engine(times: usize) {
     let site = Site::shared();
-    let mut stream = Stream::start(&site, form);
-    for _ in 0..form.pick(1, 3) {
+    let mut stream = Stream::start(&site);
+    for _ in 0..times {
         stream.engine.signal("STOP");
         sleep(HANG);
         stream.engine.signal("CONT");
@@ -136,10 +136,8 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn start(site: &'a Site, form: Form) -> Self {
-        // What piles up while a part is away comes at full speed when it is back.
-        let rate = form.pick("400/s", "1000/s");
-        let replaying = site.freshet.spawn(&["replay", "sample", "--loop", "--rate", rate]);
+    fn start(site: &'a Site) -> Self {
+        let replaying = site.freshet.spawn(&["replay", "sample", "--loop", "--rate", "400/s"]);
         let mut engine = site.freshet.start();
         engine.learns();
         Self { site, replaying, engine, recoveries: Vec::new() }
