@@ -175,7 +175,9 @@ impl Intake {
     /// Goes on with another consumer where this one was.
     async fn join_again(&mut self, lost: LogError) -> Result<(), EngineError> {
         let consumer = self.place.take_again(self.gatherer.offsets().clone(), lost).await?;
-        std::mem::replace(&mut self.consumer, consumer).close().await;
+        // Not waited for: a client that was fenced while it gave partitions back may wait for the group for ever.
+        let lost = std::mem::replace(&mut self.consumer, consumer);
+        tokio::spawn(lost.close());
         if self.waiting.paused {
             self.consumer.pause(true)?;
         }
