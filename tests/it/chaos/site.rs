@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use freshet::capture::producer::{self, Record};
@@ -172,8 +173,12 @@ pub(super) fn learned(site: &Site, events: u64) -> String {
 /// One past the last offset of a partition on Kafka.
 pub(super) fn end(servers: &str, topic: &str, partition: i32) -> u64 {
     let client: BaseConsumer = kafka::client_config(servers).create().unwrap();
-    let (_, end) = client.fetch_watermarks(topic, partition, Duration::from_secs(30)).unwrap();
-    end as u64
+    // A broker that has just started does not know its partitions yet.
+    let asked = (0..120).find_map(|_| {
+        let answer = client.fetch_watermarks(topic, partition, Duration::from_secs(30));
+        answer.inspect_err(|_| sleep(Duration::from_millis(500))).ok()
+    });
+    asked.expect("kafka tells the end of a partition").1 as u64
 }
 
 /// Fails the test unless SQLite finds nothing wrong with a file of its own.
