@@ -44,9 +44,6 @@ pub(super) const PROPERTIES: [(&str, &str); 11] = [
 
 /// Longest wait for a broker's answer on the ends of a partition.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause between two looks whether a broker that was away is back.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
-
 /// Longest wait for a commit before partitions are given back.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -150,21 +147,6 @@ impl KafkaConsumer {
         Ok(())
     }
 
-    /// Looks whether Kafka is back, each time after a pause; never ends while it is there.
-    async fn look_whether_back(&self) -> std::convert::Infallible {
-        loop {
-            tokio::time::sleep(LOOK_PAUSE).await;
-            if self.link.is_away() {
-                let (asker, topic) = (Arc::clone(&self.asker), Arc::clone(&self.topic));
-                let asking =
-                    tokio::task::spawn_blocking(move || asker.fetch_metadata(Some(&topic), LOOK_PAUSE).is_ok());
-                if asking.await.unwrap_or(false) {
-                    self.link.answered();
-                }
-            }
-        }
-    }
-
     /// Offsets of the partitions that are this consumer's; none if there are none.
     fn committable(&self, offsets: &Offsets) -> Result<Option<TopicPartitionList>, LogError> {
         let failed = |error| kafka_link::failed(&self.broker, "commit offsets to", &error);
@@ -200,7 +182,7 @@ impl Drop for KafkaConsumer {
     }
 }
 
-/// Lowest offset and end of each partition.
+/// Lowest offset and end of each partition; asked for none, whether Kafka answers at all.
 async fn watermarks(
     asker: Arc<Asker>,
     broker: &BrokerConfig,
@@ -209,8 +191,12 @@ async fn watermarks(
 ) -> Result<Vec<(i64, i64)>, LogError> {
     let topic = Arc::clone(topic);
     let asking = tokio::task::spawn_blocking(move || {
-        let ends = partitions.into_iter().map(|partition| asker.fetch_watermarks(&topic, partition, ASK_TIMEOUT));
-        let ends = ends.collect();
+        let ends = if partitions.is_empty() {
+            asker.fetch_metadata(Some(&topic), ASK_TIMEOUT).map(|_| Vec::new())
+        } else {
+            let end = |partition| asker.fetch_watermarks(&topic, partition, ASK_TIMEOUT);
+            partitions.into_iter().map(end).collect()
+        };
         // Serves the callbacks, whose events would pile up.
         while asker.poll(Duration::ZERO).is_some() {}
         ends
@@ -243,7 +229,6 @@ impl Consumer for KafkaConsumer {
             biased;
             () = self.group().wanted_back() => return Ok(Polled::WantedBack),
             first = self.first() => first?,
-            never = self.look_whether_back() => match never {},
         };
         self.link.answered();
         let mut events = Vec::with_capacity(max.min(1024));
@@ -294,12 +279,14 @@ impl Consumer for KafkaConsumer {
 
     fn lag(&self) -> BoxFuture<'static, Result<Vec<PartitionLag>, LogError>> {
         let (asker, broker, topic) = (Arc::clone(&self.asker), self.broker.clone(), Arc::clone(&self.topic));
-        let (assigned, next) = (self.client.assignment(), self.group().next().clone());
+        let (assigned, next, link) = (self.client.assignment(), self.group().next().clone(), Arc::clone(&self.link));
         Box::pin(async move {
             let assigned =
                 assigned.map_err(|error| kafka_link::failed(&broker, "ask for the assignment of", &error))?;
             let partitions: Vec<_> = assigned.elements().iter().map(TopicPartitionListElem::partition).collect();
             let ends = watermarks(asker, &broker, &topic, partitions.clone()).await?;
+            // An idle topic brings no record to tell it by.
+            link.answered();
             let lag = |(partition, (low, end))| {
                 let position = next.get(&topic, partition).unwrap_or(low);
                 PartitionLag { topic: Arc::clone(&topic), partition, position, end }
