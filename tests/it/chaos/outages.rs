@@ -1,4 +1,4 @@
-//! Row 2: the database and the broker die or hang, and the engine hangs, while events stream.
+//! Row 2: the database and the broker die or hang, and the engine hangs, while events stream at full speed.
 //!
 //! The engine goes on by itself each time: it says what is in trouble, and answers from the last view meanwhile.
 
@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use super::site::{Site, undisturbed};
+use super::site::{Site, learned};
 use super::{Form, Row};
 use crate::program::{Engine, Running};
 use crate::support::{self, Kafka, Mongod, kafka};
 
 /// Longer than the engine's session in its group (`session.timeout.ms`).
 const HANG: Duration = Duration::from_secs(8);
+
+/// Events of a burst: fifty of them are the 100,000 of the other rows.
+const BURST: u64 = 2_000;
 
 #[test]
 fn store_short() {
@@ -99,7 +102,7 @@ fn store(form: Form) {
     let site = Site::on(support::kafka(), &support::topic("chaos", 1), &mongod.uri());
     let mut stream = Stream::start(&site);
     let mut mongod = Victim::Mongod(mongod);
-    stream.kill(&mut mongod, form.pick(2, 10));
+    stream.kill(&mut mongod, form.pick(2, 50));
     stream.hang(&mongod);
     stream.conclude("`kill -9` of mongod, back after 0 to 5 s, and SIGSTOP for 8 s");
 }
@@ -110,7 +113,7 @@ fn log(form: Form) {
     let site = Site::on(&kafka.servers(), "ratings", support::mongodb());
     let mut stream = Stream::start(&site);
     let mut kafka = Victim::Kafka(kafka);
-    stream.kill(&mut kafka, form.pick(2, 10));
+    stream.kill(&mut kafka, form.pick(2, 50));
     stream.hang(&kafka);
     stream.conclude("`kill -9` of the Kafka broker, back after 0 to 5 s, and SIGSTOP for 8 s");
 }
@@ -119,51 +122,79 @@ fn engine(times: usize) {
     let site = Site::shared();
     let mut stream = Stream::start(&site);
     for _ in 0..times {
+        let burst = stream.burst();
+        stream.at_random();
         stream.engine.signal("STOP");
         sleep(HANG);
         stream.engine.signal("CONT");
-        stream.resume();
+        stream.resume(burst);
     }
     stream.conclude("SIGSTOP of the engine for 8 s, Kafka and MongoDB");
 }
 
-/// An engine that learns a stream without end.
+/// An engine that learns bursts of events, each sent as fast as the log takes it; with each burst something dies.
 struct Stream<'a> {
     site: &'a Site,
-    replaying: Running,
     engine: Engine,
+    random: Pcg64,
+    bursts: u64,
     recoveries: Vec<Duration>,
 }
 
 impl<'a> Stream<'a> {
     fn start(site: &'a Site) -> Self {
-        let replaying = site.freshet.spawn(&["replay", "sample", "--loop", "--rate", "400/s"]);
         let mut engine = site.freshet.start();
         engine.learns();
-        Self { site, replaying, engine, recoveries: Vec::new() }
+        let random = Pcg64::seed_from_u64(2);
+        let mut stream = Self { site, engine, random, bursts: 0, recoveries: Vec::new() };
+        // Without it there would be nothing to recommend in the first outage.
+        let first = stream.burst();
+        stream.resume(first);
+        stream.recoveries.clear();
+        stream
     }
 
-    /// The last time lasts until it is noticed.
+    /// Begins to send the next events.
+    fn burst(&mut self) -> Running {
+        self.bursts += 1;
+        self.site.freshet.spawn(&["replay", "sample", "--no-catalog", "--limit", &BURST.to_string()])
+    }
+
+    /// An instant of a burst, from its first event to a moment after its last.
+    fn at_random(&mut self) {
+        sleep(Duration::from_millis(self.random.random_range(0..500)));
+    }
+
+    /// Each third time it is dead before the burst; so is the last, which lasts until it is noticed.
     fn kill(&mut self, victim: &mut Victim, times: usize) {
-        let mut random = Pcg64::seed_from_u64(2);
-        for number in 1..=times {
-            victim.kill();
-            if number == times {
+        for left in (0..times).rev() {
+            let burst = if left % 3 == 0 {
+                victim.kill();
+                self.burst()
+            } else {
+                let burst = self.burst();
+                self.at_random();
+                victim.kill();
+                burst
+            };
+            if left == 0 {
                 self.notices(victim.part());
             }
-            self.answers_for(Duration::from_millis(random.random_range(0..5_000)));
+            let pause = Duration::from_millis(self.random.random_range(0..5_000));
+            self.answers_for(pause);
             victim.restart();
-            self.resume();
+            self.resume(burst);
         }
     }
 
     fn hang(&mut self, victim: &Victim) {
         let begin = Instant::now();
         victim.stop();
+        let burst = self.burst();
         self.notices(victim.part());
         self.answers_for(HANG.saturating_sub(begin.elapsed()));
         victim.cont();
-        self.resume();
+        self.resume(burst);
     }
 
     fn notices(&mut self, part: &str) {
@@ -184,10 +215,10 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Notes how long it takes until everything is durable that is on the log by now.
-    fn resume(&mut self) {
-        let end = self.site.end();
-        let begin = Instant::now();
+    /// Notes how long it takes until the burst is on the log and durable.
+    fn resume(&mut self, burst: Running) {
+        let (begin, end) = (Instant::now(), self.bursts * BURST);
+        burst.wait().succeeded();
         self.engine.wait("/readyz", &format!("{end} events are durable"), |ready| {
             ready["learning"] == true && ready["durable_seq"].as_u64() >= Some(end)
         });
@@ -195,12 +226,13 @@ impl<'a> Stream<'a> {
     }
 
     fn conclude(self, what: &str) {
-        let Self { site, replaying, mut engine, recoveries } = self;
-        replaying.signal("INT");
-        replaying.wait();
-        let events = site.end();
+        let Self { site, mut engine, bursts, recoveries, .. } = self;
+        let events = bursts * BURST;
+        assert_eq!(site.end(), events, "the log holds each event once");
         engine.learned(events);
-        site.same_model(engine, events, &undisturbed(events));
+        let quiet = Site::embedded();
+        (0..bursts).for_each(|_| quiet.replay(BURST));
+        site.same_model(engine, events, &learned(&quiet, events));
         let account = site.account(events, &BTreeSet::new());
         Row { what, times: recoveries.len(), account, recoveries }.conclude();
     }
