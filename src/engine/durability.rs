@@ -14,7 +14,7 @@ use crate::publish::View;
 use crate::serve::Status;
 use crate::serve::status::SnapshotSummary;
 use crate::store::snapshot::{Encoded, Encoder, Taken};
-use crate::store::{DurableWrite, LearnedEvent, Manifest, Pruned, Retention, Store, StoreError};
+use crate::store::{Block, DurableWrite, LearnedEvent, Manifest, Pruned, Retention, Store, StoreError};
 use crate::telemetry::now_ms;
 
 /// Snapshots that the status lists.
@@ -119,7 +119,8 @@ impl Durability {
         let taken = Taken { epoch: self.epoch, offsets, created_at_ms: now_ms() };
         let Encoded { manifest, new, blocks } = self.encoder.encode(view, taken);
         let (new_blocks, bytes) = (new.len(), new.iter().map(|block| block.bytes.len()).sum::<usize>());
-        patience::until_done(&self.status, || self.store.put_blocks(new.clone())).await?;
+        let new: Arc<[Block]> = new.into();
+        patience::until_done(&self.status, || self.store.put_blocks(Arc::clone(&new))).await?;
         fault::pass(Point::BlocksStored);
         patience::until_done(&self.status, || self.store.put_manifest(self.epoch, &manifest, &blocks)).await?;
         tracing::info!(seq = manifest.seq, sha256 = %manifest.sha256, new_blocks, bytes, "took a snapshot");

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{ExponentialBuilder, Retryable};
 
 use crate::serve::Status;
 use crate::serve::status::Part;
@@ -32,20 +32,16 @@ where
         .with_min_delay(FIRST_PAUSE)
         .with_max_delay(LONGEST_PAUSE)
         .without_max_times();
-    let mut pauses = pauses.build();
-    loop {
-        match watched(status, work()).await {
-            Err(error @ StoreError::Unavailable { .. }) => begin(status, &error.to_string()),
-            done => {
-                if let Some(trouble) = status.end_trouble(Part::Store) {
-                    let seconds = (now_ms() - trouble.since_ms) as f64 / 1e3;
-                    tracing::info!(seconds, "the store works again; going on");
-                }
-                return done;
-            }
-        }
-        tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+    let done = (|| watched(status, work()))
+        .retry(pauses)
+        .when(|error| matches!(error, StoreError::Unavailable { .. }))
+        .notify(|error, _| begin(status, &error.to_string()))
+        .await;
+    if let Some(trouble) = status.end_trouble(Part::Store) {
+        let seconds = (now_ms() - trouble.since_ms) as f64 / 1e3;
+        tracing::info!(seconds, "the store works again; going on");
     }
+    done
 }
 
 /// Awaits an attempt, and notes that it takes too long.

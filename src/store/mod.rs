@@ -262,7 +262,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// If the store fails.
-    async fn put_blocks(&self, blocks: Vec<Block>) -> Result<(), StoreError>;
+    async fn put_blocks(&self, blocks: Arc<[Block]>) -> Result<(), StoreError>;
 
     /// Makes a snapshot visible. `blocks` are all that it names, its index blocks too, and must be stored.
     ///

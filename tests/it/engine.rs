@@ -3,11 +3,10 @@
 
 use std::net::TcpListener;
 
-use freshet::capture::producer::{self, Record};
-use freshet::config::Config;
 use rusqlite::params;
 use serde_json::{Value, json};
 
+use crate::dead_letters::{embedded, send};
 use crate::program::Freshet;
 
 /// Small batches and frequent snapshots, so that a kill finds each of them half done.
@@ -113,19 +112,6 @@ pub(crate) fn garbage() -> Vec<(Vec<u8>, &'static str)> {
     .to_vec()
 }
 
-/// Puts bytes on the log as they are.
-fn send(freshet: &Freshet, payloads: Vec<Vec<u8>>) {
-    let mut config = Config::default();
-    config.store.data_dir = freshet.path("freshet-data");
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let producer = producer::open(&config).await.unwrap();
-        for payload in payloads {
-            producer.send(Record { key: b"key".to_vec(), payload, timestamp_ms: Some(7) }).await.unwrap();
-        }
-        assert_eq!(producer.flush().await.unwrap().failed, 0);
-    });
-}
-
 #[test]
 fn garbage_among_the_events_becomes_dead_letters_and_stops_nothing() {
     let freshet = freshet(&["gather.size=3"]);
@@ -135,7 +121,7 @@ fn garbage_among_the_events_becomes_dead_letters_and_stops_nothing() {
     // The last three batches are garbage alone.
     let payloads: Vec<_> = mixed.chain(garbage.iter().map(|(bad, _)| bad.clone())).collect();
     let (records, events, rejects) = (payloads.len(), 2 * garbage.len(), 2 * garbage.len());
-    send(&freshet, payloads.clone());
+    send(&embedded(&freshet), &payloads);
 
     let mut engine = freshet.start();
     let model = engine.wait("/model", "every record is durable", |model| {

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use indicatif::HumanCount;
 
-use super::{find, taken};
+use super::find;
 use crate::cli::out;
 use crate::store::Store;
 use crate::store::snapshot::check::check;
@@ -43,7 +43,7 @@ pub(super) async fn list(args: &List, store: &dyn Store) -> anyhow::Result<()> {
     for manifest in &manifests {
         table.add_row([
             HumanCount(manifest.seq).to_string(),
-            taken(manifest.created_at_ms),
+            out::time(manifest.created_at_ms),
             HumanCount(manifest.counts.users).to_string(),
             HumanCount(manifest.counts.items).to_string(),
             format!("{:.4}", manifest.metrics.mae),
@@ -65,7 +65,7 @@ pub(super) async fn show(args: &Show, store: &dyn Store) -> anyhow::Result<()> {
     }
     let mut table = out::table(&["snapshot", &HumanCount(manifest.seq).to_string()]);
     table.add_row(["store", &store.location()]);
-    table.add_row(["taken", &taken(manifest.created_at_ms)]);
+    table.add_row(["taken", &out::time(manifest.created_at_ms)]);
     table.add_row(["SHA-256", &format!("{}\nrecomputed from the blocks: the same", manifest.sha256)]);
     let counts = &manifest.counts;
     let learned = [(counts.events, "events"), (counts.users, "users"), (counts.items, "items")];

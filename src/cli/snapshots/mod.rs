@@ -76,9 +76,3 @@ async fn find(store: &dyn Store, which: &str) -> anyhow::Result<Manifest> {
 fn parse(which: &str) -> anyhow::Result<u64> {
     which.parse().with_context(|| format!("{which:?} is no snapshot; give its seq, or latest"))
 }
-
-/// When a snapshot was taken, for people.
-fn taken(created_at_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(created_at_ms)
-        .map_or_else(|_| created_at_ms.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-}

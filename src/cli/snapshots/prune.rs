@@ -2,7 +2,6 @@
 
 use indicatif::{HumanBytes, HumanCount};
 
-use super::taken;
 use crate::cli::out;
 use crate::config::StoreConfig;
 use crate::store::{Retention, Store};
@@ -44,7 +43,7 @@ pub(super) async fn run(args: &Args, store: &dyn Store, config: &StoreConfig) ->
     let mut table = out::table(&["seq", "taken", if args.dry_run { "would be" } else { "was" }]);
     for one in &listed {
         let goes = pruned.snapshots.contains(&one.seq);
-        let taken = one.created_at_ms.map(taken).unwrap_or_default();
+        let taken = one.created_at_ms.map(out::time).unwrap_or_default();
         table.add_row([HumanCount(one.seq).to_string(), taken, if goes { "deleted" } else { "kept" }.to_owned()]);
     }
     if let Some(waiting) = &pruned.waiting {

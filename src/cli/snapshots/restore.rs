@@ -106,7 +106,7 @@ async fn begin(store: &dyn Store, archive: &Archive, manifest: &Manifest, blocks
 async fn put(store: &dyn Store, archive: &Archive, blocks: &[Hash]) -> anyhow::Result<()> {
     let bar = out::progress(Some(blocks.len() as u64), "restore");
     for hashes in blocks.chunks(AT_ONCE) {
-        store.put_blocks(archive.read(hashes).await?).await?;
+        store.put_blocks(archive.read(hashes).await?.into()).await?;
         bar.inc(hashes.len() as u64);
     }
     Ok(())

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use super::{parse, taken};
+use super::parse;
 use crate::cli::out;
 use crate::store::snapshot::check::{Found, check};
 use crate::store::{Hash, Listed, Store};
@@ -87,7 +87,7 @@ fn print(rows: &[Row]) -> anyhow::Result<()> {
     for row in rows {
         table.add_row([
             HumanCount(row.seq).to_string(),
-            row.created_at_ms.map(taken).unwrap_or_default(),
+            row.created_at_ms.map(out::time).unwrap_or_default(),
             row.sha256.map(|sha256| sha256.to_string()[..16].to_owned()).unwrap_or_default(),
             HumanCount(row.blocks).to_string(),
             HumanBytes(row.bytes).to_string(),

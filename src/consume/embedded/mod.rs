@@ -6,7 +6,7 @@
 mod reader;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::mpsc;
 
 use self::reader::Reader;
-use super::{Consumer, Offsets, PartitionLag, Polled, RawEvent};
+use super::{Consumer, Offsets, PartitionLag, Polled, RawEvent, locked};
 use crate::capture::LogError;
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset};
 use crate::config::Config;
@@ -41,10 +41,6 @@ pub(super) struct EmbeddedConsumer {
     reader: JoinHandle<()>,
     paused: bool,
     trouble: Arc<Mutex<Option<String>>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EmbeddedConsumer {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rusqlite::params;
 use tokio::sync::mpsc;
 
-use super::super::{Offsets, Position, RawEvent, too_few_partitions};
-use super::{Read, locked};
+use super::super::{Offsets, Position, RawEvent, locked, too_few_partitions};
+use super::Read;
 use crate::capture::LogError;
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, find_topic};
 

@@ -5,7 +5,7 @@
 //! those that are lost are let go at once, since another member may have them already.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::Offsets;
 use crate::capture::kafka_link::Context;
+use crate::consume::locked;
 
 /// What the callbacks and the reading share.
 pub(super) struct Membership {
@@ -28,10 +29,6 @@ pub(super) struct Membership {
     paused: AtomicBool,
     /// Whether partitions are given back without a word, because nothing is read any more.
     leaving: AtomicBool,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Membership {

@@ -287,7 +287,7 @@ impl Store for EmbeddedStore {
         .await
     }
 
-    async fn put_blocks(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
+    async fn put_blocks(&self, blocks: Arc<[Block]>) -> Result<(), StoreError> {
         self.run(move |file| file.write("store blocks", |transaction| Ok(rows::insert_blocks(transaction, &blocks)?)))
             .await
     }

@@ -201,10 +201,9 @@ impl From<DeadLetterDoc<'_>> for DeadLetter {
     }
 }
 
-impl From<Block> for BlockDoc {
-    fn from(block: Block) -> Self {
-        let bytes = Binary { subtype: BinarySubtype::Generic, bytes: block.bytes };
-        Self { hash: block.hash, size: bytes.bytes.len() as i64, bytes }
+impl From<&Block> for BlockDoc {
+    fn from(block: &Block) -> Self {
+        Self { hash: block.hash, size: block.bytes.len() as i64, bytes: binary(&block.bytes) }
     }
 }
 

@@ -12,6 +12,7 @@ mod transaction;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -231,7 +232,7 @@ impl Store for MongoStore {
         self.ask("mark dead letters", letters::mark_replayed(&self.database, positions, at_ms)).await
     }
 
-    async fn put_blocks(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
+    async fn put_blocks(&self, blocks: Arc<[Block]>) -> Result<(), StoreError> {
         if let Some(block) = blocks.iter().find(|block| block.bytes.len() > MAX_BLOCK) {
             return Err(self.place.unsuitable(format!(
                 "block {} has {} bytes, and a MongoDB document holds at most {MAX_BLOCK} of them",
@@ -239,7 +240,7 @@ impl Store for MongoStore {
                 block.bytes.len()
             )));
         }
-        let mut blocks = blocks.into_iter().peekable();
+        let mut blocks = blocks.iter().peekable();
         while blocks.peek().is_some() {
             let mut bytes = 0;
             let mut chunk = Vec::new();

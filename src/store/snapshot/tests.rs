@@ -58,7 +58,7 @@ async fn a_snapshot_loads_to_the_model_that_it_was_taken_of() {
     let mut model = Model::new();
     let view = model.learn((0..3_000).map(|n| (n * n % 300, n * 7 % 500)));
     let Encoded { manifest, new, .. } = Encoder::new(params()).encode(&view, Taken::default());
-    store.put_blocks(new).await.unwrap();
+    store.put_blocks(new.into()).await.unwrap();
     let loaded = load(&*store, &manifest).await.unwrap();
     assert_eq!(Encoder::new(params()).hash(&loaded), manifest.sha256);
     for user in ["u0", "u1", "u4", "nobody"] {
@@ -77,7 +77,7 @@ async fn a_model_of_two_learners_comes_back_as_both() {
     let view = model.learn((0..900).map(|n| (n * n % 50, n * 7 % 90)));
     let named = params::named(&config);
     let Encoded { manifest, new, .. } = Encoder::new(named.clone()).encode(&view, Taken::default());
-    store.put_blocks(new).await.unwrap();
+    store.put_blocks(new.into()).await.unwrap();
     let loaded = load(&*store, &manifest).await.unwrap();
     assert_eq!(Encoder::new(named).hash(&loaded), manifest.sha256);
     assert_eq!(loaded.recommend("u4", 90), view.recommend("u4", 90));
@@ -122,7 +122,7 @@ async fn what_is_not_whole_is_refused_by_name() {
     let Encoded { manifest, new, .. } = Encoder::new(params()).encode(&Model::new().learn([(1, 2)]), Taken::default());
     let error = load(&*store, &manifest).await.unwrap_err().to_string();
     assert!(error.contains("missing"), "{error}");
-    store.put_blocks(new).await.unwrap();
+    store.put_blocks(new.into()).await.unwrap();
     let newer = Manifest { format: SNAPSHOT_FORMAT + 1, ..manifest.clone() };
     let error = load(&*store, &newer).await.unwrap_err().to_string();
     assert!(error.contains("format 3") && error.contains("newer freshet"), "{error}");

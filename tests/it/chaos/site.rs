@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use freshet::capture::producer::{self, Record};
 use freshet::config::{Config, LoadOptions};
 use freshet::store::{self, LearnedEvent, Store};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::runtime::Runtime;
 
 use super::Account;
+use crate::dead_letters::send;
 use crate::engine::SETTINGS;
 use crate::program::{Engine, Freshet, Running};
 use crate::support::{self, kafka};
@@ -71,13 +71,7 @@ impl Site {
 
     /// Sends payloads as they are.
     pub(super) fn send(&self, payloads: impl IntoIterator<Item = Vec<u8>>) {
-        self.runtime.block_on(async {
-            let producer = producer::open(&self.config).await.unwrap();
-            for payload in payloads {
-                producer.send(Record { key: b"key".to_vec(), payload, timestamp_ms: None }).await.unwrap();
-            }
-            assert_eq!(producer.flush().await.unwrap().failed, 0);
-        });
+        send(&self.config, &payloads.into_iter().collect::<Vec<_>>());
     }
 
     /// Starts the engine; how long it takes until it learns.

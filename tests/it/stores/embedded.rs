@@ -15,7 +15,7 @@ async fn everything_survives_reopening() {
     let store = store::open(&config).await.unwrap();
     let epoch = store.claim().await.unwrap().epoch;
     store.persist(epoch, &write(1..=300)).await.unwrap();
-    store.put_blocks(vec![block(1)]).await.unwrap();
+    store.put_blocks(vec![block(1)].into()).await.unwrap();
     store.put_manifest(epoch, &manifest(300), &[]).await.unwrap();
     drop(store);
     let store = store::open(&config).await.unwrap();

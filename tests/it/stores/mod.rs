@@ -197,7 +197,7 @@ async fn a_new_store_is_empty(store: Arc<dyn Store>) {
     assert!(store.blocks(&[]).await.unwrap().is_empty());
     assert_eq!(store.catalog().await.unwrap(), store::Catalog::default());
     assert_eq!(store.catalog_version().await.unwrap(), 0);
-    store.put_blocks(Vec::new()).await.unwrap();
+    store.put_blocks(Vec::new().into()).await.unwrap();
 }
 
 async fn a_claim_raises_the_epoch_and_returns_the_progress(store: Arc<dyn Store>) {
@@ -371,16 +371,16 @@ async fn manifests_come_back_newest_first(store: Arc<dyn Store>) {
 }
 
 async fn blocks_come_back_in_the_order_asked_for(store: Arc<dyn Store>) {
-    store.put_blocks(vec![block(1), block(2)]).await.unwrap();
+    store.put_blocks(vec![block(1), block(2)].into()).await.unwrap();
     // In one call: known ones, a repetition, and new ones.
-    store.put_blocks(vec![block(2), block(3), block(3), block(1), block(4)]).await.unwrap();
+    store.put_blocks(vec![block(2), block(3), block(3), block(1), block(4)].into()).await.unwrap();
     let wanted = [4, 1, 3, 1, 2].map(block);
     let hashes: Vec<_> = wanted.iter().map(|block| block.hash).collect();
     assert_eq!(store.blocks(&hashes).await.unwrap(), wanted);
 }
 
 async fn a_missing_block_is_named(store: Arc<dyn Store>) {
-    store.put_blocks(vec![block(1)]).await.unwrap();
+    store.put_blocks(vec![block(1)].into()).await.unwrap();
     let error = store.blocks(&[block(1).hash, block(2).hash]).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains(&block(2).hash.to_string()), "{error}");
@@ -389,12 +389,12 @@ async fn a_missing_block_is_named(store: Arc<dyn Store>) {
 async fn a_block_whose_bytes_differ_is_named_and_put_right(store: Arc<dyn Store>) {
     let mut flipped = block(1);
     flipped.bytes[500] ^= 1;
-    store.put_blocks(vec![flipped, block(2)]).await.unwrap();
+    store.put_blocks(vec![flipped, block(2)].into()).await.unwrap();
     assert_eq!(store.blocks(&[block(2).hash]).await.unwrap(), [block(2)]);
     let error = store.blocks(&[block(2).hash, block(1).hash]).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains(&block(1).hash.to_string()), "{error}");
-    store.put_blocks(vec![block(1), block(2)]).await.unwrap();
+    store.put_blocks(vec![block(1), block(2)].into()).await.unwrap();
     assert_eq!(store.blocks(&[block(1).hash, block(2).hash]).await.unwrap(), [block(1), block(2)]);
 }
 

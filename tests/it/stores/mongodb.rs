@@ -21,7 +21,7 @@ async fn documents_are_readable() {
     let mut write = write(1..=1);
     write.rejects.push(reject(1, Reason::InvalidUtf8));
     store.persist(epoch, &write).await.unwrap();
-    store.put_blocks(vec![block(1)]).await.unwrap();
+    store.put_blocks(vec![block(1)].into()).await.unwrap();
     store.put_manifest(epoch, &manifest(1), &[]).await.unwrap();
     let database = database(support::mongodb(), &name).await;
     let find =
@@ -69,7 +69,7 @@ async fn a_block_that_is_gone_is_named_and_put_again() {
     let mut model = Model::small();
     model.learn(300);
     let Encoded { manifest, new, blocks } = model.snapshot(0);
-    store.put_blocks(new.clone()).await.unwrap();
+    store.put_blocks(new.clone().into()).await.unwrap();
     store.put_manifest(epoch, &manifest, &blocks).await.unwrap();
     let database = database(support::mongodb(), &name).await;
     let gone = blocks[2].to_string();
@@ -78,7 +78,7 @@ async fn a_block_that_is_gone_is_named_and_put_again() {
     assert!(wrong[0].contains(&gone) && wrong[0].contains("missing"), "{wrong:?}");
     let error = store.put_manifest(epoch, &manifest, &blocks).await.unwrap_err();
     assert!(matches!(&error, StoreError::MissingBlocks { first, .. } if first.to_string() == gone), "{error}");
-    store.put_blocks(new).await.unwrap();
+    store.put_blocks(new.into()).await.unwrap();
     assert!(check(&*store, &manifest).await.unwrap().wrong.is_empty());
     database.drop().await.unwrap();
 }

@@ -14,7 +14,7 @@ const NEWEST: Retention = Retention { last: 1, hourly: 0 };
 
 /// Puts a snapshot; its manifest, and all of its blocks.
 async fn put(store: &dyn Store, epoch: u64, encoded: Encoded) -> Manifest {
-    store.put_blocks(encoded.new).await.unwrap();
+    store.put_blocks(encoded.new.into()).await.unwrap();
     store.put_manifest(epoch, &encoded.manifest, &encoded.blocks).await.unwrap();
     encoded.manifest
 }
@@ -39,7 +39,7 @@ pub(super) async fn a_manifest_without_its_blocks_is_refused_and_changes_nothing
     model.learn(500);
     let Encoded { manifest, mut new, blocks } = model.snapshot(1);
     let last = new.pop().unwrap();
-    store.put_blocks(new).await.unwrap();
+    store.put_blocks(new.into()).await.unwrap();
     let error = store.put_manifest(epoch, &manifest, &blocks).await.unwrap_err();
     let first = last.hash;
     assert!(matches!(&error, StoreError::MissingBlocks { count: 1, first: named, .. } if *named == first), "{error}");
@@ -47,7 +47,7 @@ pub(super) async fn a_manifest_without_its_blocks_is_refused_and_changes_nothing
     let error = store.begin(epoch, &manifest, &blocks).await.unwrap_err();
     assert!(matches!(error, StoreError::MissingBlocks { .. }), "{error}");
     assert!(seqs(&*store).await.is_empty() && store.state().await.unwrap().is_empty());
-    store.put_blocks(vec![last]).await.unwrap();
+    store.put_blocks(vec![last].into()).await.unwrap();
     store.put_manifest(epoch, &manifest, &blocks).await.unwrap();
     assert_whole(&*store).await;
 }
@@ -60,7 +60,7 @@ pub(super) async fn a_prune_keeps_what_the_rule_keeps_and_every_block_of_it(stor
         put(&*store, epoch, model.snapshot(hour)).await;
     }
     let orphan = block(9);
-    store.put_blocks(vec![orphan.clone()]).await.unwrap();
+    store.put_blocks(vec![orphan.clone()].into()).await.unwrap();
     let keep = Retention { last: 1, hourly: 2 };
     let foreseen = store.prune(None, keep, true).await.unwrap();
     assert_eq!((&foreseen.snapshots[..], &foreseen.kept[..]), (&[500, 300, 200, 100][..], &[600, 400][..]));
@@ -104,7 +104,7 @@ pub(super) async fn no_block_goes_while_a_manifest_cannot_be_read(store: Arc<dyn
     put(&*store, epoch, model.snapshot(1)).await;
     store.put_manifest(epoch, &Manifest { seq: 900, format: SNAPSHOT_FORMAT + 1, ..old }, &[]).await.unwrap();
     let orphan = block(9);
-    store.put_blocks(vec![orphan.clone()]).await.unwrap();
+    store.put_blocks(vec![orphan.clone()].into()).await.unwrap();
 
     let pruned = store.prune(Some(epoch), NEWEST, false).await.unwrap();
     assert_eq!((&pruned.snapshots[..], pruned.blocks), (&[50, 10][..], 0), "what is older may go, what is newer not");
@@ -136,7 +136,7 @@ pub(super) async fn no_block_goes_while_the_index_of_a_snapshot_is_damaged(store
     let waiting = pruned.waiting.unwrap();
     assert!(pruned.blocks == 0 && waiting.contains(&index.to_string()), "{waiting}");
     assert!(is_there(&*store, &orphan).await);
-    store.put_blocks(whole).await.unwrap();
+    store.put_blocks(whole.into()).await.unwrap();
     assert_eq!(store.prune(Some(epoch), NEWEST, false).await.unwrap().blocks, 1);
     assert_whole(&*store).await;
 }
@@ -167,7 +167,7 @@ pub(super) async fn an_empty_store_begins_with_a_snapshot_and_no_other_does(stor
     model.learn(500);
     let Encoded { mut manifest, new, blocks } = model.snapshot(0);
     manifest.offsets.set("ratings".into(), 0, 700);
-    store.put_blocks(new).await.unwrap();
+    store.put_blocks(new.into()).await.unwrap();
     let epoch = store.claim().await.unwrap().epoch;
     let error = store.begin(epoch - 1, &manifest, &blocks).await.unwrap_err();
     assert!(matches!(error, StoreError::Superseded { .. }), "{error}");
@@ -212,7 +212,7 @@ async fn nothing_needed_is_pruned(engine: Arc<dyn Store>, other: Arc<dyn Store>)
             model.learn(7);
             loop {
                 let encoded = model.snapshot(hour);
-                engine.put_blocks(encoded.new).await.unwrap();
+                engine.put_blocks(encoded.new.into()).await.unwrap();
                 tokio::time::sleep(std::time::Duration::from_millis(hour as u64 % 4)).await;
                 match engine.put_manifest(epoch, &encoded.manifest, &encoded.blocks).await {
                     Ok(()) => break,
