@@ -19,7 +19,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use freshet::capture::Interaction;
 use freshet::config::{Config, LearnerKind};
 use freshet::learn::{Recommender, dot};
-use freshet::publish::{Published, Publisher, Version, View};
+use freshet::publish::{Published, Publisher, Query, Version, View};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
@@ -49,10 +49,10 @@ fn bench_view(criterion: &mut Criterion, name: &str, view: &View) {
     for n in [10, 100] {
         group.bench_with_input(BenchmarkId::new("known user", n), &n, |bencher, n| {
             let mut user = users.iter().cycle();
-            bencher.iter(|| view.recommend(user.next().unwrap(), *n));
+            bencher.iter(|| view.recommend(user.next().unwrap(), &Query::top(*n)));
         });
         group.bench_with_input(BenchmarkId::new("cold user", n), &n, |bencher, n| {
-            bencher.iter(|| view.recommend("nobody", *n));
+            bencher.iter(|| view.recommend("nobody", &Query::top(*n)));
         });
     }
     group.finish();

@@ -13,7 +13,7 @@ use super::{out, telemetry};
 use crate::capture::producer::Deliveries;
 use crate::capture::{self, CaptureError, Dataset, Interaction, Pace, producer, sample};
 use crate::config::{BrokerKind, Config, StoreKind};
-use crate::publish::View;
+use crate::publish::{Query, View};
 use crate::shutdown::Interrupted;
 use crate::{engine, shutdown, store};
 
@@ -196,7 +196,7 @@ fn print_table(name: &str, view: &View, (new, seconds): (u64, f64), hash: &str) 
 fn print_recommendations(service: &Service, view: &View) -> anyhow::Result<()> {
     let titles = service.status.items.load();
     let mut table = out::table(&["for user 196", "genres", "score"]);
-    for scored in view.recommend("196", 5).items {
+    for scored in view.recommend("196", &Query::top(5)).items {
         let id = view.learned().items.name(scored.item).map(ToString::to_string).unwrap_or_default();
         let item = titles.get(&id).cloned().unwrap_or_default();
         let title = if item.title.is_empty() { id } else { item.title };

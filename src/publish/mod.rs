@@ -5,6 +5,7 @@
 //! costs what changed and not the size of the model.
 
 pub mod history;
+mod query;
 mod topn;
 pub mod view;
 
@@ -15,6 +16,7 @@ use arc_swap::ArcSwap;
 use crate::learn::{LearnedState, Outcome};
 
 use history::{History, HistoryTables};
+pub use query::Query;
 pub use topn::{Scored, top_n};
 pub use view::{Recommendation, Version, View};
 

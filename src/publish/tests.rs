@@ -49,7 +49,7 @@ proptest! {
         let (mut recommender, mut publisher) = (recommender(), publisher());
         let view = learn(&mut recommender, &mut publisher, &batch(1, &events));
         for user in 0..6_u8 {
-            let answer = view.recommend(&format!("u{user}"), n);
+            let answer = view.recommend(&format!("u{user}"), &Query::top(n));
             let seen: Vec<u16> = events.iter().filter(|event| event.0 == user).map(|event| event.1).collect();
             prop_assert_eq!(answer.cold, seen.is_empty());
             prop_assert!(answer.items.is_sorted_by(|a, b| a > b));
@@ -65,6 +65,39 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn only_items_that_were_asked_for_are_in_an_answer_and_its_pages_partition_the_list(
+        events in proptest::collection::vec((0..4_u8, 0..40_u16, 3.0f32..=5.0), 1..120),
+        (exclude, candidates) in (proptest::collection::vec(0..60_u32, 0..20), proptest::option::of(
+            proptest::collection::vec(0..60_u32, 0..40))),
+        include_seen: bool, page in 1..9_usize,
+    ) {
+        let (mut recommender, mut publisher) = (recommender(), publisher());
+        let view = learn(&mut recommender, &mut publisher, &batch(1, &events));
+        let query = Query {
+            n: 100,
+            include_seen,
+            exclude: exclude.iter().copied().collect(),
+            candidates: candidates.map(|items| items.into_iter().collect()),
+            ..Query::default()
+        };
+        for user in ["u0", "u1", "nobody"] {
+            let whole = view.recommend(user, &query).items;
+            let all = view.recommend(user, &Query { include_seen, ..Query::top(100) }).items;
+            let asked_for = |scored: &Scored| {
+                let Scored { item, .. } = *scored;
+                !query.exclude.contains(item) && query.candidates.as_ref().is_none_or(|only| only.contains(item))
+            };
+            let expected: Vec<Scored> = all.into_iter().filter(asked_for).collect();
+            prop_assert_eq!(&whole, &expected);
+            let at = |offset| view.recommend(user, &Query { n: page, offset, ..query.clone() }).items;
+            let pages: Vec<Scored> = (0..=whole.len()).step_by(page).flat_map(at).collect();
+            prop_assert_eq!(pages, whole);
+        }
+    }
+}
+
 #[test]
 fn an_unknown_user_gets_the_most_liked_items() {
     let (mut recommender, mut publisher) = (recommender(), publisher());
@@ -73,7 +106,7 @@ fn an_unknown_user_gets_the_most_liked_items() {
         &mut publisher,
         &batch(1, &[(1, 7, 5.0), (2, 8, 4.0), (3, 8, 5.0), (1, 9, 3.0), (2, 9, 1.0), (3, 9, 2.0)]),
     );
-    let answer = view.recommend("nobody", 10);
+    let answer = view.recommend("nobody", &Query::top(10));
     assert!(answer.cold);
     let names: Vec<_> = answer.items.iter().map(|s| view.learned().items.name(s.item).unwrap().to_string()).collect();
     assert_eq!(names, ["i8", "i7"]);
@@ -86,10 +119,10 @@ fn a_reader_keeps_its_moment_while_the_engine_goes_on() {
     let (mut recommender, mut publisher) = (recommender(), Publisher::new(Arc::clone(&readers), View::default()));
     learn(&mut recommender, &mut publisher, &batch(1, &[(1, 1, 5.0), (2, 2, 4.0)]));
     let held = readers.load_full();
-    let before = held.recommend("u1", 5);
+    let before = held.recommend("u1", &Query::top(5));
     learn(&mut recommender, &mut publisher, &batch(3, &[(1, 2, 5.0), (2, 3, 5.0)]));
-    assert_eq!(held.recommend("u1", 5), before);
+    assert_eq!(held.recommend("u1", &Query::top(5)), before);
     assert_eq!((held.version().seq, readers.load().version().seq), (2, 4));
-    let after = readers.load().recommend("u1", 5);
+    let after = readers.load().recommend("u1", &Query::top(5));
     assert_ne!(after, before, "item 2 is seen now, and item 3 is new");
 }

@@ -1,9 +1,12 @@
 //! One moment of the model, complete and never to change: what readers answer from and snapshots are taken of.
 
+use roaring::RoaringBitmap;
+
 use crate::gather::MicroBatch;
 use crate::learn::LearnedState;
 
 use super::history::HistoryTables;
+use super::query::Query;
 use super::topn::{Scored, top_n};
 
 /// Which moment of the stream a view shows.
@@ -67,27 +70,34 @@ impl View {
         &self.history
     }
 
-    /// The `n` items that the ranking model scores highest, of those that somebody liked and this user has not seen; the
-    /// most popular ones for a user who is not known.
+    /// The items of `query` that the ranking model scores highest, of those that somebody liked; the most popular ones for
+    /// a user who is not known.
     #[must_use]
-    pub fn recommend(&self, user: &str, n: usize) -> Recommendation {
-        let personal = self.learned.users.get(user).and_then(|user| self.personal(user, n));
-        let cold = personal.is_none();
-        Recommendation { cold, items: personal.unwrap_or_else(|| self.popular(n)) }
+    pub fn recommend(&self, user: &str, query: &Query) -> Recommendation {
+        let user = self.learned.users.get(user);
+        let known = user.and_then(|user| Some((user, self.history.seen(user)?)));
+        let items = match known {
+            Some((user, seen)) => self.personal(user, seen, query),
+            None => self.best(self.history.counts().map(|count| count as f32), &RoaringBitmap::new(), query),
+        };
+        Recommendation { cold: known.is_none(), items }
     }
 
-    /// The `n` items with most positive events.
-    fn popular(&self, n: usize) -> Vec<Scored> {
-        let liked = self.history.counts().zip(0..).filter(|(count, _)| *count > 0);
-        top_n(liked.map(|(count, item)| Scored { item, score: count as f32 }), n)
-    }
-
-    fn personal(&self, user: u32, n: usize) -> Option<Vec<Scored>> {
-        let mut seen = self.history.seen(user)?.iter().peekable();
+    fn personal(&self, user: u32, seen: &RoaringBitmap, query: &Query) -> Vec<Scored> {
         let mut scores = vec![0.0; self.learned.items.len()];
         self.learned.ranking().score(user, &mut scores);
-        let candidates = (0_u32..).zip(scores).zip(self.history.counts());
-        let unseen = candidates.filter(|((item, _), liked)| seen.next_if_eq(item).is_none() && *liked > 0);
-        Some(top_n(unseen.map(|((item, score), _)| Scored { item, score }), n))
+        self.best(scores.into_iter(), seen, query)
+    }
+
+    /// The best items by these scores, one for each item.
+    fn best(&self, scores: impl Iterator<Item = f32>, seen: &RoaringBitmap, query: &Query) -> Vec<Scored> {
+        let hidden = query.hidden(seen, self.learned.items.len() as u32);
+        let mut hidden = hidden.iter().peekable();
+        let items = (0_u32..).zip(scores).zip(self.history.counts());
+        let shown = items.filter(|((item, _), liked)| hidden.next_if_eq(item).is_none() && *liked > 0);
+        let last = query.offset.saturating_add(query.n);
+        let mut best = top_n(shown.map(|((item, score), _)| Scored { item, score }), last);
+        best.drain(..query.offset.min(best.len()));
+        best
     }
 }

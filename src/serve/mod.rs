@@ -9,6 +9,7 @@ mod metrics;
 mod model;
 mod page;
 pub mod problem;
+mod query;
 mod recommend;
 pub mod status;
 

@@ -1,21 +1,17 @@
-//! `GET /recommend/{user}?n=10`.
+//! `GET /recommend/{user}?n=10&offset=0&include_seen=false&exclude=1,2&candidates=3,4`.
 
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use serde::{Deserialize, Serialize};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use serde::Serialize;
 
+use super::query::{self, Parameters};
 use super::{AppState, Problem};
 use crate::capture::Item;
 use crate::publish::{Scored, View};
 use crate::telemetry::now_ms;
-
-#[derive(Deserialize)]
-pub(super) struct Parameters {
-    n: Option<String>,
-}
 
 /// The answer.
 #[derive(Serialize)]
@@ -58,23 +54,15 @@ impl ModelStamp {
 pub(super) async fn recommend(
     State(state): State<AppState>,
     user: Result<Path<String>, PathRejection>,
-    parameters: Result<Query<Parameters>, QueryRejection>,
+    parameters: Parameters,
 ) -> Result<Json<Answer>, Problem> {
     let Path(user) = user.map_err(|error| Problem::bad_request("bad_user", error.body_text()))?;
-    let Query(parameters) = parameters.map_err(|error| Problem::bad_request("bad_query", error.body_text()))?;
-    let n = parse_n(parameters.n.as_deref(), state.config.default_n, state.config.max_n)?;
     let view = state.published.load_full();
-    let recommendation = view.recommend(&user, n);
+    let query = query::parse(parameters, &view.learned().items, &state.config)?;
+    let recommendation = view.recommend(&user, &query);
     let titles = state.status.items.load();
     let items = recommendation.items.iter().map(|scored| describe(*scored, &view, |id| titles.get(id))).collect();
     Ok(Json(Answer { user, cold: recommendation.cold, items, model: ModelStamp::of(&view) }))
-}
-
-fn parse_n(n: Option<&str>, default: usize, max: usize) -> Result<usize, Problem> {
-    let Some(text) = n else { return Ok(default) };
-    text.parse().ok().filter(|n| (1..=max).contains(n)).ok_or_else(|| {
-        Problem::bad_request("bad_n", format!("n is {text:?}; a whole number from 1 to {max} is allowed"))
-    })
 }
 
 fn describe<'a>(scored: Scored, view: &View, item: impl FnOnce(&str) -> Option<&'a Item>) -> RecommendedItem {

@@ -85,6 +85,56 @@ async fn a_bad_n_is_a_problem_that_says_what_is_allowed() {
     }
 }
 
+fn ids(body: &Value) -> Vec<&str> {
+    body["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_request_chooses_which_items_may_be_in_the_answer() {
+    let state = state();
+    for (asked, expected) in [
+        ("a%2Fb?include_seen=true&exclude=3,nothing", &["2", "1"][..]),
+        ("a%2Fb?include_seen=true&candidates=1", &["1"]),
+        ("a%2Fb?candidates=1", &[]),
+        ("a%2Fb?exclude=3", &[]),
+        ("a%2Fb?candidates=", &[]),
+        ("a%2Fb?offset=1", &[]),
+        ("nobody?exclude=2", &["1", "3"]),
+        ("nobody?n=1&offset=0", &["2"]),
+        ("nobody?n=1&offset=1", &["1"]),
+        ("nobody?n=1&offset=4294967295", &[]),
+    ] {
+        let (status, _, body) = get(&state, &format!("/recommend/{asked}")).await;
+        let mut found = ids(&body);
+        // How the model orders what it has seen is the learners' tests' matter.
+        let mut expected = expected.to_vec();
+        if asked.contains("include_seen") {
+            found.sort_unstable();
+            expected.sort_unstable();
+        }
+        assert_eq!((status, found), (200, expected), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_wrong_is_named_with_what_is_allowed() {
+    for (asked, code, detail) in [
+        (
+            "exlude=1",
+            "unknown_parameter",
+            "there is no parameter \"exlude\"; allowed are n, offset, include_seen, \
+            exclude, candidates",
+        ),
+        ("n=1&n=2", "repeated_parameter", "n is given twice; give it once (several ids are parted by commas)"),
+        ("offset=-1", "bad_offset", "offset is \"-1\"; a whole number from 0 to 4294967295 is allowed"),
+        ("include_seen=yes", "bad_flag", "include_seen is \"yes\"; true or false is allowed"),
+    ] {
+        let (status, kind, body) = get(&state(), &format!("/recommend/c?{asked}")).await;
+        assert_eq!((status, kind.as_str()), (400, "application/problem+json"), "{asked}");
+        assert_eq!((&body["code"], &body["detail"]), (&json!(code), &json!(detail)));
+    }
+}
+
 #[tokio::test]
 async fn readiness_follows_the_engine_and_liveness_does_not() {
     let state = state();

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use freshet::publish::Query;
 use freshet::store::snapshot::archive::{self, Archive};
 use freshet::store::snapshot::check::check;
 use freshet::store::snapshot::{self, Encoded, Encoder, Source, Taken};
@@ -53,7 +54,7 @@ async fn a_snapshot_of_an_earlier_build_is_read_and_written_bit_for_bit() {
         assert_eq!(check(&file, &file.manifest).await.unwrap().wrong, Vec::<String>::new(), "{name}");
         let view = snapshot::load(&file, &file.manifest).await.unwrap();
         assert_eq!(view.version().seq, EVENTS);
-        assert!(!view.recommend("u7", 5).items.is_empty());
+        assert!(!view.recommend("u7", &Query::top(5)).items.is_empty());
 
         let mut encoder = Encoder::new(file.manifest.params.clone());
         let again = encoder.encode(&view, Taken { epoch: 1, ..Taken::default() });

@@ -9,7 +9,7 @@ use crate::evaluate::testing::{dataset, rated, request};
 use crate::evaluate::{Order, Protocol, Request};
 use crate::gather::MicroBatch;
 use crate::learn::Recommender;
-use crate::publish::{Published, Publisher, Version, View};
+use crate::publish::{Published, Publisher, Query, Version, View};
 
 fn stream(rows: Vec<Interaction>, all_ratings: bool) -> Stream {
     let request = Request { all_ratings, order: Some(Order::File), ..request(Protocol::Topn) };
@@ -130,7 +130,7 @@ fn assert_served_is_measured(config: &Config) {
         for event in batch.events.iter().step_by(9) {
             let user = view.learned().users.get(&event.user).unwrap();
             candidates.score(&*learner, user);
-            let (measured, served) = (candidates.best(), view.recommend(&event.user, LIST).items);
+            let (measured, served) = (candidates.best(), view.recommend(&event.user, &Query::top(LIST)).items);
             let exact = |list: &[Scored]| list.iter().map(|s| (s.item, s.score.to_bits())).collect::<Vec<_>>();
             assert_eq!(exact(&served), exact(&measured), "{kind:?} for user {} at {:?}", event.user, view.version());
             compared += measured.len();

@@ -8,7 +8,7 @@ use crate::config::{Config, LearnerKind};
 use crate::decode::testing;
 use crate::gather::MicroBatch;
 use crate::learn::Recommender;
-use crate::publish::{Published, Publisher};
+use crate::publish::{Published, Publisher, Query};
 
 struct Model {
     recommender: Recommender,
@@ -62,7 +62,7 @@ async fn a_snapshot_loads_to_the_model_that_it_was_taken_of() {
     let loaded = load(&*store, &manifest).await.unwrap();
     assert_eq!(Encoder::new(params()).hash(&loaded), manifest.sha256);
     for user in ["u0", "u1", "u4", "nobody"] {
-        assert_eq!(loaded.recommend(user, 400), view.recommend(user, 400));
+        assert_eq!(loaded.recommend(user, &Query::top(400)), view.recommend(user, &Query::top(400)));
     }
     assert_eq!(loaded.learned().prequential, view.learned().prequential);
 }
@@ -80,7 +80,7 @@ async fn a_model_of_two_learners_comes_back_as_both() {
     store.put_blocks(new.into()).await.unwrap();
     let loaded = load(&*store, &manifest).await.unwrap();
     assert_eq!(Encoder::new(named).hash(&loaded), manifest.sha256);
-    assert_eq!(loaded.recommend("u4", 90), view.recommend("u4", 90));
+    assert_eq!(loaded.recommend("u4", &Query::top(90)), view.recommend("u4", &Query::top(90)));
     assert_eq!(loaded.learned().rating.rating(3, 5), view.learned().rating.rating(3, 5));
 }
 
