@@ -28,10 +28,11 @@ impl Query {
 
     /// Items of the first `items` that may not be in the answer of a user who has `seen` these.
     pub(super) fn hidden<'a>(&'a self, seen: &'a RoaringBitmap, items: u32) -> Cow<'a, RoaringBitmap> {
-        let mut hidden = Cow::Borrowed(if self.include_seen { &self.exclude } else { seen });
-        if !self.include_seen && !self.exclude.is_empty() {
-            *hidden.to_mut() |= &self.exclude;
-        }
+        let mut hidden = match (self.include_seen, self.exclude.is_empty()) {
+            (true, _) => Cow::Borrowed(&self.exclude),
+            (false, true) => Cow::Borrowed(seen),
+            (false, false) => Cow::Owned(seen | &self.exclude),
+        };
         if let Some(candidates) = &self.candidates {
             let mut others = RoaringBitmap::new();
             others.insert_range(0..items);

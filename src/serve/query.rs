@@ -26,8 +26,8 @@ pub(super) fn parse(parameters: Parameters, items: &IdTable, config: &ServeConfi
     let given = by_name(&pairs)?;
     let get = |name| given.get(name).copied();
     Ok(Query {
-        n: get("n").map_or(Ok(config.default_n), |text| whole("n", text, 1, config.max_n))?,
-        offset: get("offset").map_or(Ok(0), |text| whole("offset", text, 0, u32::MAX as usize))?,
+        n: get("n").map_or(Ok(config.default_n), |text| whole("bad_n", "n", text, 1, config.max_n))?,
+        offset: get("offset").map_or(Ok(0), |text| whole("bad_offset", "offset", text, 0, u32::MAX as usize))?,
         include_seen: get("include_seen").map_or(Ok(false), |text| flag("include_seen", text))?,
         exclude: get("exclude").map(|text| listed(text, items)).unwrap_or_default(),
         candidates: get("candidates").map(|text| listed(text, items)),
@@ -49,10 +49,10 @@ fn by_name(pairs: &[(String, String)]) -> Result<BTreeMap<&str, &str>, Problem> 
     Ok(given)
 }
 
-fn whole(name: &str, text: &str, low: usize, high: usize) -> Result<usize, Problem> {
+fn whole(code: &'static str, name: &str, text: &str, low: usize, high: usize) -> Result<usize, Problem> {
     text.parse().ok().filter(|number| (low..=high).contains(number)).ok_or_else(|| {
         let detail = format!("{name} is {text:?}; a whole number from {low} to {high} is allowed");
-        Problem::bad_request(if name == "n" { "bad_n" } else { "bad_offset" }, detail)
+        Problem::bad_request(code, detail)
     })
 }
 
