@@ -4,11 +4,12 @@
 //! Apart from both, so that an operator meets one behaviour: one line when Kafka goes away, one when it is back, and
 //! errors that name the property or address to correct.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::Client;
@@ -118,7 +119,7 @@ impl Link {
     }
 
     fn newest(&self) -> Option<(Option<RDKafkaErrorCode>, String)> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.newest.lock().clone()
     }
 }
 
@@ -151,7 +152,7 @@ impl<T: Send + Sync + 'static> ClientContext for Context<T> {
         if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.link.has_failed(&error);
         } else {
-            *self.link.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, text.to_owned()));
+            *self.link.newest.lock() = Some((code, text.to_owned()));
         }
     }
 }

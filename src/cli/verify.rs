@@ -2,10 +2,11 @@
 //!
 //! The checks are [`crate::engine::verify`]; here are the flags, the progress bars, and the table with the verdict.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::bail;
 use indicatif::{HumanCount, ProgressBar};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::out;
@@ -80,7 +81,7 @@ struct Bars(Mutex<Option<(Step, ProgressBar)>>);
 
 impl Bars {
     fn show(&self, step: Step, more: u64, total: u64) {
-        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.0.lock();
         let (_, bar) = match shown.take_if(|(now, _)| *now != step) {
             Some((_, before)) => {
                 before.finish_and_clear();
@@ -92,7 +93,7 @@ impl Bars {
     }
 
     fn clear(&self) {
-        if let Some((_, bar)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some((_, bar)) = self.0.lock().take() {
             bar.finish_and_clear();
         }
     }
@@ -179,7 +180,7 @@ mod tests {
         for (step, more) in [(Step::Scan, 3), (Step::Scan, 4), (Step::Learn, 2)] {
             bars.show(step, more, 10);
         }
-        let shown = bars.0.lock().unwrap();
+        let shown = bars.0.lock();
         let (step, bar) = shown.as_ref().unwrap();
         assert_eq!((*step, bar.position()), (Step::Learn, 2));
     }

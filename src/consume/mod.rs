@@ -11,7 +11,7 @@ pub mod offsets;
 #[cfg(test)]
 mod testing;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -131,9 +131,4 @@ fn too_few_partitions(topic: &str, partitions: i32, gone: i32, next: i64) -> Str
          is not the one that the store was filled from (deleted and created again with fewer?); give it its partitions \
          and records back, or set another broker.topic and store"
     )
-}
-
-/// What a lock holds, whatever became of who held it: none of it is ever half changed.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::Item;
@@ -139,43 +139,43 @@ impl Status {
 
     /// Notes that a part does not work, and why. Returns whether that is new.
     pub fn begin_trouble(&self, part: Part, reason: String) -> bool {
-        *locked(&self.failures).entry(part).or_default() += 1;
-        let mut troubles = locked(&self.troubles);
+        *self.failures.lock().entry(part).or_default() += 1;
+        let mut troubles = self.troubles.lock();
         let since_ms = troubles.get(&part).map_or_else(now_ms, |trouble| trouble.since_ms);
         troubles.insert(part, Trouble { part, reason, since_ms }).is_none()
     }
 
     /// Notes that a part works, and returns what its trouble was.
     pub fn end_trouble(&self, part: Part) -> Option<Trouble> {
-        locked(&self.troubles).remove(&part)
+        self.troubles.lock().remove(&part)
     }
 
     /// What does not work now.
     #[must_use]
     pub fn troubles(&self) -> Vec<Trouble> {
-        locked(&self.troubles).values().cloned().collect()
+        self.troubles.lock().values().cloned().collect()
     }
 
     /// Failures that were waited out, by part, since the start.
     #[must_use]
     pub fn failures(&self) -> BTreeMap<Part, u64> {
-        locked(&self.failures).clone()
+        self.failures.lock().clone()
     }
 
     /// Dead letters by reason.
     #[must_use]
     pub fn rejects(&self) -> BTreeMap<Reason, u64> {
-        locked(&self.rejects).clone()
+        self.rejects.lock().clone()
     }
 
     /// Notes the dead letters that are there.
     pub fn set_rejects(&self, counts: BTreeMap<Reason, u64>) {
-        *locked(&self.rejects) = counts;
+        *self.rejects.lock() = counts;
     }
 
     /// Adds dead letters to the counts.
     pub fn count_rejects(&self, reasons: impl IntoIterator<Item = (Reason, u64)>) {
-        let mut rejects = locked(&self.rejects);
+        let mut rejects = self.rejects.lock();
         for (reason, count) in reasons {
             *rejects.entry(reason).or_default() += count;
         }
@@ -186,8 +186,4 @@ impl Status {
     pub fn total_lag(&self) -> i64 {
         self.lag.load().iter().map(|lag| lag.messages).sum()
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,16 +6,17 @@
 mod reader;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use tokio::sync::mpsc;
 
 use self::reader::Reader;
-use super::{Consumer, Offsets, PartitionLag, Polled, RawEvent, locked};
+use super::{Consumer, Offsets, PartitionLag, Polled, RawEvent};
 use crate::capture::LogError;
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset};
 use crate::config::Config;
@@ -87,7 +88,7 @@ async fn with_log<T: Send + 'static>(
     work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, LogError> {
     let working = tokio::task::spawn_blocking(move || {
-        let mut log = locked(&log);
+        let mut log = log.lock();
         work(&mut log.sqlite).map_err(|error| log.failed(action, &error))
     });
     working.await.expect("the work does not panic")
@@ -104,7 +105,7 @@ impl Consumer for EmbeddedConsumer {
                 return Err(error);
             }
             let read = self.reads.recv().await;
-            let ended = || locked(&self.log).error("read", "its reading thread has ended; restart".to_owned());
+            let ended = || self.log.lock().error("read", "its reading thread has ended; restart".to_owned());
             self.ready = read.ok_or_else(ended)??.into();
         }
         while self.ready.len() < max {
@@ -135,7 +136,7 @@ impl Consumer for EmbeddedConsumer {
     }
 
     fn trouble(&self) -> Option<String> {
-        locked(&self.trouble).clone()
+        self.trouble.lock().clone()
     }
 
     async fn commit(&mut self, offsets: &Offsets) -> Result<(), LogError> {

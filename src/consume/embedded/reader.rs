@@ -4,13 +4,14 @@
 //! fails in between: what may pass is tried again from where the last whole read ended.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::params;
 use tokio::sync::mpsc;
 
-use super::super::{Offsets, Position, RawEvent, locked, too_few_partitions};
+use super::super::{Offsets, Position, RawEvent, too_few_partitions};
 use super::Read;
 use crate::capture::LogError;
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, find_topic};
@@ -119,7 +120,7 @@ impl Reader {
 
     /// Tells once that reading fails, and once that it goes on.
     fn note(&self, trouble: Option<String>) {
-        let before = std::mem::replace(&mut *locked(&self.trouble), trouble.clone());
+        let before = std::mem::replace(&mut *self.trouble.lock(), trouble.clone());
         match (before, trouble) {
             (None, Some(reason)) => tracing::warn!(%reason, "the embedded log cannot be read; waiting until it can"),
             (Some(_), None) => tracing::info!("the embedded log can be read again"),

@@ -5,8 +5,8 @@
 //! those that are lost are let go at once, since another member may have them already.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
+use parking_lot::{Mutex, MutexGuard};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaResult;
@@ -16,7 +16,6 @@ use tokio::sync::Notify;
 
 use super::Offsets;
 use crate::capture::kafka_link::Context;
-use crate::consume::locked;
 
 /// What the callbacks and the reading share.
 pub(super) struct Membership {
@@ -43,12 +42,12 @@ impl Membership {
     }
 
     pub(super) fn next(&self) -> MutexGuard<'_, Offsets> {
-        locked(&self.next)
+        self.next.lock()
     }
 
     /// Waits until the group wants partitions back.
     pub(super) async fn wanted_back(&self) {
-        while locked(&self.wanted_back).is_none() {
+        while self.wanted_back.lock().is_none() {
             self.wanted.notified().await;
         }
     }
@@ -58,7 +57,7 @@ impl Membership {
         &self,
         client: &impl rdkafka::consumer::Consumer<T>,
     ) -> KafkaResult<()> {
-        match locked(&self.wanted_back).take() {
+        match self.wanted_back.lock().take() {
             Some(partitions) => unassign(client, &partitions),
             None => Ok(()),
         }
@@ -103,10 +102,10 @@ impl Membership {
     fn revoke(&self, client: &BaseConsumer<Context<Self>>, partitions: &TopicPartitionList) -> KafkaResult<()> {
         let lost = client.assignment_lost();
         if lost || self.leaving.load(Ordering::Relaxed) {
-            *locked(&self.wanted_back) = None;
+            *self.wanted_back.lock() = None;
             return unassign(client, partitions);
         }
-        *locked(&self.wanted_back) = Some(partitions.clone());
+        *self.wanted_back.lock() = Some(partitions.clone());
         self.wanted.notify_one();
         Ok(())
     }

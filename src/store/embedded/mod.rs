@@ -10,9 +10,10 @@ mod schema;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use self::schema::OpenError;
@@ -69,7 +70,7 @@ impl File {
     }
 
     fn read<T>(&self, action: &'static str, query: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, StoreError> {
-        let connection = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self.reader.lock();
         query(&connection).map_err(|error| failure(self.location.clone(), action, &error))
     }
 
@@ -80,7 +81,7 @@ impl File {
         change: impl FnOnce(&Transaction<'_>) -> Changed<T>,
     ) -> Result<T, StoreError> {
         // A panic while the lock was held has rolled its transaction back.
-        let mut connection = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = self.writer.lock();
         let fail = |error: rusqlite::Error| failure(self.location.clone(), action, &error);
         // Immediate: the epoch that is compared cannot change before the commit.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;

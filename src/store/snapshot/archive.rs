@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
@@ -156,7 +156,7 @@ impl Source for Archive {
     }
 
     async fn read(&self, hashes: &[Hash]) -> Result<Vec<Block>, StoreError> {
-        let mut zip = self.zip.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut zip = self.zip.lock();
         let mut blocks = Vec::with_capacity(hashes.len());
         for hash in hashes {
             let damaged = |reason| damaged(&self.location, &format!("block {hash}"), reason);
