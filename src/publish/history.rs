@@ -28,11 +28,6 @@ impl HistoryTables {
     pub fn seen(&self, user: u32) -> Option<&RoaringBitmap> {
         self.seen.get(user as usize / BLOCK_ROWS)?.get(user as usize % BLOCK_ROWS).map(Arc::as_ref)
     }
-
-    /// Positive events of every item, in the order of their dense indexes.
-    pub fn counts(&self) -> impl Iterator<Item = u64> {
-        self.counts.iter().flat_map(|block| block.iter().copied())
-    }
 }
 
 /// History as the publisher holds it.

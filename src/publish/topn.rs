@@ -40,11 +40,18 @@ pub fn top_n(scored: impl Iterator<Item = Scored>, n: usize) -> Vec<Scored> {
         return Vec::new();
     }
     let mut best: BinaryHeap<Reverse<Scored>> = BinaryHeap::with_capacity(n.min(4096));
-    for candidate in scored.filter(|candidate| !candidate.score.is_nan()) {
-        if best.len() < n {
-            best.push(Reverse(candidate));
-        } else if let Some(mut worst) = best.peek_mut().filter(|worst| candidate > worst.0) {
-            *worst = Reverse(candidate);
+    // What most candidates fail is a comparison of two numbers; one that is NaN always fails it.
+    let mut least = f32::NEG_INFINITY;
+    for candidate in scored {
+        if candidate.score >= least {
+            if best.len() < n {
+                best.push(Reverse(candidate));
+            } else if let Some(mut worst) = best.peek_mut().filter(|worst| candidate > worst.0) {
+                *worst = Reverse(candidate);
+            }
+            if let Some(worst) = best.peek().filter(|_| best.len() == n) {
+                least = worst.0.score;
+            }
         }
     }
     best.into_sorted_vec().into_iter().map(|Reverse(scored)| scored).collect()

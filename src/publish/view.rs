@@ -4,6 +4,7 @@ use roaring::RoaringBitmap;
 
 use crate::gather::MicroBatch;
 use crate::learn::LearnedState;
+use crate::learn::blocks::BLOCK_ROWS;
 
 use super::history::HistoryTables;
 use super::query::Query;
@@ -76,27 +77,42 @@ impl View {
     pub fn recommend(&self, user: &str, query: &Query) -> Recommendation {
         let user = self.learned.users.get(user);
         let known = user.and_then(|user| Some((user, self.history.seen(user)?)));
-        let items = match known {
-            Some((user, seen)) => self.personal(user, seen, query),
-            None => self.best(self.history.counts().map(|count| count as f32), &RoaringBitmap::new(), query),
+        let (scores, seen) = match known {
+            Some((user, seen)) => (self.scores(user), seen),
+            None => (self.popularity(), &RoaringBitmap::new()),
         };
-        Recommendation { cold: known.is_none(), items }
+        Recommendation { cold: known.is_none(), items: self.best(scores, seen, query) }
     }
 
-    fn personal(&self, user: u32, seen: &RoaringBitmap, query: &Query) -> Vec<Scored> {
+    /// The ranking model's score of each item.
+    fn scores(&self, user: u32) -> Vec<f32> {
         let mut scores = vec![0.0; self.learned.items.len()];
         self.learned.ranking().score(user, &mut scores);
-        self.best(scores.into_iter(), seen, query)
+        scores
+    }
+
+    /// The number of positive events of each item.
+    fn popularity(&self) -> Vec<f32> {
+        let mut scores = Vec::with_capacity(self.learned.items.len());
+        for block in &self.history.counts {
+            scores.extend(block.iter().map(|liked| *liked as f32));
+        }
+        scores
     }
 
     /// The best items by these scores, one for each item.
-    fn best(&self, scores: impl Iterator<Item = f32>, seen: &RoaringBitmap, query: &Query) -> Vec<Scored> {
-        let hidden = query.hidden(seen, self.learned.items.len() as u32);
-        let mut hidden = hidden.iter().peekable();
-        let items = (0_u32..).zip(scores).zip(self.history.counts());
-        let shown = items.filter(|((item, _), liked)| hidden.next_if_eq(item).is_none() && *liked > 0);
-        let last = query.offset.saturating_add(query.n);
-        let mut best = top_n(shown.map(|((item, score), _)| Scored { item, score }), last);
+    fn best(&self, mut scores: Vec<f32>, seen: &RoaringBitmap, query: &Query) -> Vec<Scored> {
+        // What is no number is never among the best.
+        for (block, scores) in self.history.counts.iter().zip(scores.chunks_mut(BLOCK_ROWS)) {
+            for (liked, score) in block.iter().zip(scores) {
+                *score = if *liked == 0 { f32::NAN } else { *score };
+            }
+        }
+        for item in query.hidden(seen, scores.len() as u32).iter() {
+            scores[item as usize] = f32::NAN;
+        }
+        let candidates = (0..).zip(scores).map(|(item, score)| Scored { item, score });
+        let mut best = top_n(candidates, query.offset.saturating_add(query.n));
         best.drain(..query.offset.min(best.len()));
         best
     }
