@@ -108,8 +108,10 @@ impl View {
                 *score = if *liked == 0 { f32::NAN } else { *score };
             }
         }
-        for item in query.hidden(seen, scores.len() as u32).iter() {
-            scores[item as usize] = f32::NAN;
+        for item in &*query.hidden(seen, scores.len() as u32) {
+            if let Some(score) = scores.get_mut(item as usize) {
+                *score = f32::NAN;
+            }
         }
         let candidates = (0..).zip(scores).map(|(item, score)| Scored { item, score });
         let mut best = top_n(candidates, query.offset.saturating_add(query.n));
