@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::EngineError;
+use crate::consume::Offsets;
 use crate::fault::{self, Point};
 use crate::gather::MicroBatch;
 use crate::learn::{Outcome, Recommender};
@@ -15,6 +16,8 @@ pub(super) struct Learning {
     pub(super) recommender: Recommender,
     pub(super) publisher: Publisher,
     pub(super) snapshot_every: u64,
+    /// Next offset of each partition, what has been learned included.
+    pub(super) offsets: Offsets,
 }
 
 /// A batch with what was learned from it.
@@ -37,7 +40,9 @@ impl Learning {
             let outcomes = self.recommender.learn(&batch)?;
             fault::pass(Point::Learned);
             self.publisher.observe(&outcomes);
-            let view = self.publisher.publish(self.recommender.publish(), Version::after(&batch, now_ms()));
+            self.offsets.apply(&batch.offsets)?;
+            let version = Version { offsets: self.offsets.clone(), ..Version::after(&batch, now_ms()) };
+            let view = self.publisher.publish(self.recommender.publish(), version);
             fault::pass(Point::Published);
             let snapshot = self.snapshot_due(&batch);
             // The next stage has ended: its error tells why.

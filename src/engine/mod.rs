@@ -162,7 +162,12 @@ impl Engine {
             committable,
             log: log_watch::LogWatch::new(Arc::clone(&self.status)),
         };
-        let learning = learning::Learning { recommender, publisher, snapshot_every: self.config.store.snapshot_every };
+        let learning = learning::Learning {
+            recommender,
+            publisher,
+            snapshot_every: self.config.store.snapshot_every,
+            offsets: progress.offsets.clone(),
+        };
         let keeper = durability::Durability {
             store: Arc::clone(&self.store),
             epoch,

@@ -229,7 +229,8 @@ impl<'s> Replay<'s> {
     }
 
     pub(super) fn finish(mut self, progress: &Progress) -> (Recommender, Arc<View>) {
-        let version = Version { seq: progress.seq, batch: progress.batch, published_at_ms: now_ms() };
+        let Progress { seq, batch, offsets } = progress.clone();
+        let version = Version { seq, batch, published_at_ms: now_ms(), offsets };
         let view = self.publisher.publish(self.recommender.publish(), version);
         (self.recommender, view)
     }

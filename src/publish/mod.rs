@@ -6,22 +6,22 @@
 
 pub mod history;
 mod query;
+mod readers;
 mod topn;
 pub mod view;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
 use crate::learn::{LearnedState, Outcome};
 
 use history::{History, HistoryTables};
 pub use query::Query;
+pub use readers::Readers;
 pub use topn::{Scored, top_n};
 pub use view::{Recommendation, Version, View};
 
 /// Readers' handle on the newest view.
-pub type Published = Arc<ArcSwap<View>>;
+pub type Published = Arc<Readers>;
 
 /// Keeps what the view needs besides the model, and swaps views.
 #[derive(Debug)]

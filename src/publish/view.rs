@@ -2,6 +2,7 @@
 
 use roaring::RoaringBitmap;
 
+use crate::consume::Offsets;
 use crate::gather::MicroBatch;
 use crate::learn::LearnedState;
 use crate::learn::blocks::BLOCK_ROWS;
@@ -11,7 +12,7 @@ use super::query::Query;
 use super::topn::{Scored, top_n};
 
 /// Which moment of the stream a view shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Version {
     /// The model has learned exactly the events up to this one.
     pub seq: u64,
@@ -19,13 +20,16 @@ pub struct Version {
     pub batch: u64,
     /// When it was published, in milliseconds since the epoch by the wall clock. Shown, never learned from.
     pub published_at_ms: i64,
+    /// Next offset of each partition: every record before has been learned, or is no event.
+    pub offsets: Offsets,
 }
 
 impl Version {
-    /// The moment after `batch`, published at `now_ms` by the wall clock.
+    /// The moment after `batch`, published at `now_ms` by the wall clock; the offsets are the caller's to add.
     #[must_use]
     pub fn after(batch: &MicroBatch, now_ms: i64) -> Self {
-        Self { seq: batch.seqs().end - 1, batch: batch.number, published_at_ms: now_ms }
+        let (seq, batch) = (batch.seqs().end - 1, batch.number);
+        Self { seq, batch, published_at_ms: now_ms, offsets: Offsets::default() }
     }
 }
 
@@ -55,8 +59,8 @@ impl View {
 
     /// Which moment it shows.
     #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
+    pub fn version(&self) -> &Version {
+        &self.version
     }
 
     /// Ids, model and test-then-learn figures.

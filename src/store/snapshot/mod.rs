@@ -249,7 +249,12 @@ pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result
         tables.parts.insert(name.to_owned(), (rows, blocks));
     }
     let (learned, history) = assemble(manifest, tables).map_err(damaged)?;
-    let version = Version { seq: manifest.seq, batch: manifest.batch, published_at_ms: manifest.created_at_ms };
+    let version = Version {
+        seq: manifest.seq,
+        batch: manifest.batch,
+        published_at_ms: manifest.created_at_ms,
+        offsets: manifest.offsets.clone(),
+    };
     Ok(View::new(version, learned, history))
 }
 

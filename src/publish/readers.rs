@@ -1,0 +1,53 @@
+//! Where readers find the newest view, and wait for one that is new enough.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+use super::View;
+
+/// The newest view. Reading it takes no lock; a publish wakes those who wait.
+#[derive(Debug, Default)]
+pub struct Readers {
+    newest: ArcSwap<View>,
+    published: watch::Sender<()>,
+}
+
+impl Readers {
+    /// The newest view, for as long as one answer takes.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<View>> {
+        self.newest.load()
+    }
+
+    /// The newest view, to be kept.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<View> {
+        self.newest.load_full()
+    }
+
+    /// Swaps a view in.
+    pub fn store(&self, view: Arc<View>) {
+        self.newest.store(view);
+        self.published.send_replace(());
+    }
+
+    /// Is told of each publish from now on; of several at once only once.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
+    }
+
+    /// The first view from now on of which `enough` holds. Waits as long as that takes.
+    pub async fn wait_for(&self, enough: impl Fn(&View) -> bool) -> Arc<View> {
+        let mut published = self.watch();
+        loop {
+            let view = self.load_full();
+            if enough(&view) {
+                return view;
+            }
+            published.changed().await.expect("the sender lives as long as self");
+        }
+    }
+}
