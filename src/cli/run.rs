@@ -10,10 +10,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{out, snapshots};
+use crate::capture::producer;
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::publish::Published;
-use crate::serve::{self, AppState, Status};
+use crate::serve::{self, AppState, Kept, Status};
 use crate::{shutdown, store};
 
 /// Runs the service: consumes, learns, persists and serves.
@@ -74,10 +75,22 @@ impl Service {
         if let Some(file) = snapshot {
             snapshots::warm_start(&*store, config, file).await?;
         }
-        let engine = Engine::new(config, store)?;
+        let log = tokio::select! {
+            log = producer::open(config) => log?,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let engine = Engine::new(config, Arc::clone(&store))?;
         let (published, status) = (engine.published(), engine.status());
-        let serve_config = Arc::new(config.serve.clone());
-        let state = AppState { published: Arc::clone(&published), status: Arc::clone(&status), config: serve_config };
+        let state = AppState {
+            published: Arc::clone(&published),
+            status: Arc::clone(&status),
+            store,
+            log: Some(log),
+            topic: config.broker.topic.as_str().into(),
+            decode: Arc::new(config.decode.clone()),
+            config: Arc::new(config.serve.clone()),
+            kept: Arc::new(Kept::new(config.serve.cache_bytes)),
+        };
         let stop = stop.child_token();
         Ok(Some(Self {
             address: listener.local_addr()?,

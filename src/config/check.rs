@@ -49,7 +49,7 @@ fn time(text: &str) -> Option<SignedDuration> {
     text.parse().ok()
 }
 
-pub(super) const RANGES: [(&str, Range); 66] = [
+pub(super) const RANGES: [(&str, Range); 68] = [
     ("broker.partitions", Range::Whole(1, 10_000)),
     ("broker.replication", Range::Whole(1, 10)),
     ("broker.connect_timeout", Range::Time("0s", "1h")),
@@ -114,6 +114,8 @@ pub(super) const RANGES: [(&str, Range); 66] = [
     ("serve.default_n", Range::Whole(1, 10_000)),
     ("serve.max_n", Range::Whole(1, 10_000)),
     ("serve.request_timeout", Range::Time("1ms", "1h")),
+    ("serve.max_wait", Range::Time("0s", "1h")),
+    ("serve.cache_bytes", Range::Whole(0, 1 << 34)),
     ("engine.stop_deadline", Range::Time("1ms", "1h")),
     ("engine.queue", Range::Whole(1, 10_000)),
 ];

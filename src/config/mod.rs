@@ -207,6 +207,11 @@ pub struct ServeConfig {
     /// Longest that a request may take.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
+    /// Longest that a request may wait for the model.
+    #[serde(with = "duration")]
+    pub max_wait: Duration,
+    /// Bytes of answers that are kept.
+    pub cache_bytes: usize,
 }
 
 /// `[engine]`

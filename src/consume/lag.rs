@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Offsets, PartitionLag, RawEvent};
 
@@ -24,7 +25,7 @@ const SAMPLES: usize = 10;
 const WINDOW_MS: i64 = EVERY.as_millis() as i64 * (SAMPLES as i64 - 1);
 
 /// How the lag of a partition develops, as Burrow names it.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LagState {
     /// Keeping up, or catching up.
@@ -46,9 +47,10 @@ impl LagState {
 }
 
 /// How far the store is behind the end of one partition.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Lag {
     /// Topic name.
+    #[schema(value_type = String)]
     pub topic: Arc<str>,
     /// Partition number.
     pub partition: i32,

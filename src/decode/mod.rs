@@ -9,6 +9,7 @@ mod wire;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::config::DecodeConfig;
 use crate::consume::{Position, RawEvent};
@@ -84,7 +85,7 @@ pub struct Event {
 }
 
 /// Why bytes are not an event. The names are stored and shown: never rename one.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No payload.

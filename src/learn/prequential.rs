@@ -1,6 +1,7 @@
 //! Test-then-learn figures: every event is predicted before it is learned, and the running mean is scored beside it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::params::RatingRange;
 
@@ -20,7 +21,7 @@ struct Errors {
 }
 
 /// Test-then-learn figures over every event so far, with the running mean of the ratings beside them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Metrics {
     /// Mean absolute error of the model.
     pub mae: f64,

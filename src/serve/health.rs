@@ -5,18 +5,20 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::AppState;
 use super::status::{Phase, Trouble};
 use crate::consume::lag::Lag;
 
-/// The process answers.
+/// Whether the process answers
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn livez() -> &'static str {
     "ok"
 }
 
-#[derive(Serialize)]
-struct Readiness {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
     ready: bool,
     phase: Phase,
     /// Whether new events are being learned and made durable.
@@ -38,6 +40,12 @@ struct Readiness {
 /// A store or a log in trouble makes it no less ready: recommendations come from the last view, and a balancer that took
 /// every engine away because their common store is down would turn stale answers into none. So the status stays 200,
 /// and `learning` is false.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "health",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness))
+)]
 pub(super) async fn readyz(State(state): State<AppState>) -> Response {
     let status = &state.status;
     let (phase, troubles) = (status.phase(), status.troubles());

@@ -1,10 +1,11 @@
 //! `GET /metrics`: the same figures as `/model` and `/readyz`, for Prometheus.
 //!
 //! Nothing is counted here: at a scrape the figures are read from where the engine keeps them, so that no second count
-//! can differ. Each name is declared once, in [`AppState::encode`]; counters get their `_total`, and units their suffix,
+//! can differ. Each name is declared once, in [`Figures::encode`]; counters get their `_total`, and units their suffix,
 //! from the encoder.
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header;
@@ -18,21 +19,36 @@ use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
 use super::status::{Part, Phase};
-use super::{AppState, Problem};
+use super::{AppState, Problem, Status};
 use crate::consume::lag::{Lag, LagState};
+use crate::publish::Published;
 use crate::telemetry::now_ms;
 
 type Labels = Vec<(&'static str, String)>;
 
+/// Figures for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "health",
+    responses((status = 200, body = String, content_type = "text/plain; version=0.0.4; charset=utf-8"))
+)]
 pub(super) async fn metrics(State(state): State<AppState>) -> Result<impl IntoResponse, Problem> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(state));
+    registry.register_collector(Box::new(Figures { published: state.published, status: state.status }));
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).map_err(|error| Problem::internal(&error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
 }
 
-impl Collector for AppState {
+/// What the figures are read from.
+#[derive(Debug)]
+struct Figures {
+    published: Published,
+    status: Arc<Status>,
+}
+
+impl Collector for Figures {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Families(encoder);
         let (view, status) = (self.published.load(), &self.status);
@@ -63,7 +79,7 @@ impl Collector for AppState {
     }
 }
 
-impl AppState {
+impl Figures {
     fn encode_lag(&self, out: &mut Families<'_>) -> fmt::Result {
         let lags = self.status.lag.load();
         let of = |lag: &Lag| vec![("topic", lag.topic.to_string()), ("partition", lag.partition.to_string())];

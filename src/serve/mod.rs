@@ -7,11 +7,14 @@
 mod health;
 mod metrics;
 mod model;
+mod moment;
+mod openapi;
 mod page;
+mod parameters;
 pub mod problem;
-mod query;
 mod recommend;
 pub mod status;
+mod token;
 
 use std::future::Future;
 use std::io;
@@ -19,41 +22,53 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::Level;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::config::ServeConfig;
+use crate::capture::producer::Producer;
+use crate::config::{DecodeConfig, ServeConfig};
 use crate::publish::Published;
+use crate::store::Store;
 
+pub use moment::Kept;
 pub use problem::Problem;
 pub use status::Status;
 
 /// What handlers answer from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AppState {
     /// The newest view.
     pub published: Published,
     /// What the engine is doing.
     pub status: Arc<Status>,
+    /// Events, snapshots and the catalogue.
+    pub store: Arc<dyn Store>,
+    /// The log that events are produced to; none where only reading is allowed.
+    pub log: Option<Arc<dyn Producer>>,
+    /// Topic of the events.
+    pub topic: Arc<str>,
+    /// What an event may hold.
+    pub decode: Arc<DecodeConfig>,
     /// Limits.
     pub config: Arc<ServeConfig>,
+    /// Answers and snapshots that are kept.
+    pub kept: Arc<Kept>,
 }
 
 /// The routes. Needs no port: tests call it directly.
 pub fn app(state: AppState) -> Router {
     let timeout = state.config.request_timeout;
-    Router::new()
+    let (router, api) = routes(&state).split_for_parts();
+    router
+        .merge(openapi::pages(&api))
         .route("/", get(page::page))
-        .route("/recommend/{user}", get(recommend::recommend))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/model", get(model::model))
-        .route("/snapshots", get(model::snapshots))
-        .route("/metrics", get(metrics::metrics))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
@@ -61,6 +76,22 @@ pub fn app(state: AppState) -> Router {
         // A 503 of /readyz is an answer and no failure; what does fail logs its cause where it knows it.
         .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
         .with_state(state)
+}
+
+/// Every route that is part of the API, with its description.
+fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+    // Answers depend on the model and the catalogue alone.
+    let asking = OpenApiRouter::new()
+        .routes(routes!(recommend::recommend))
+        .layer(from_fn_with_state(state.clone(), moment::answer));
+    // Answers tell what the engine is doing at the moment.
+    let watching = OpenApiRouter::new()
+        .routes(routes!(model::model))
+        .routes(routes!(model::snapshots))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics));
+    OpenApiRouter::with_openapi(openapi::description()).merge(asking).merge(watching)
 }
 
 /// Opens the port.

@@ -5,20 +5,22 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::AppState;
-use super::recommend::ModelStamp;
+use super::moment::ModelStamp;
 use super::status::{Phase, SnapshotSummary};
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::learn::prequential::Metrics;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ModelAnswer {
     #[serde(flatten)]
     stamp: ModelStamp,
     phase: Phase,
     /// Learner and its parameters.
+    #[schema(value_type = std::collections::HashMap<String, Object>)]
     params: BTreeMap<String, serde_json::Value>,
     users: usize,
     items: usize,
@@ -32,13 +34,15 @@ pub(super) struct ModelAnswer {
 }
 
 /// Test-then-learn over every event so far, the running mean beside the model.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MetricsAnswer {
     events: u64,
     #[serde(flatten)]
     figures: Metrics,
 }
 
+/// The model, its figures and the engine that learns it
+#[utoipa::path(get, path = "/model", tag = "model", responses((status = 200, body = ModelAnswer)))]
 pub(super) async fn model(State(state): State<AppState>) -> Json<ModelAnswer> {
     let (view, status) = (state.published.load_full(), &state.status);
     let learned = view.learned();
@@ -57,12 +61,14 @@ pub(super) async fn model(State(state): State<AppState>) -> Json<ModelAnswer> {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct SnapshotsAnswer {
     /// The newest first.
     snapshots: Vec<SnapshotSummary>,
 }
 
+/// Kept snapshots, the newest hundred
+#[utoipa::path(get, path = "/snapshots", tag = "model", responses((status = 200, body = SnapshotsAnswer)))]
 pub(super) async fn snapshots(State(state): State<AppState>) -> Json<SnapshotsAnswer> {
     Json(SnapshotsAnswer { snapshots: state.status.snapshots.load().as_ref().clone() })
 }

@@ -2,29 +2,57 @@
 
 use std::any::Any;
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::store::StoreError;
 
 /// An error as the client gets it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// Stable name of the error, for programs.
-    pub code: &'static str,
+    #[schema(value_type = String, examples("bad_n"))]
+    pub code: Cow<'static, str>,
     /// HTTP status.
+    #[schema(examples(400))]
     pub status: u16,
     /// The kind of error, for people.
+    #[schema(value_type = String, examples("Bad Request"))]
     pub title: &'static str,
     /// What was wrong, where, and what is allowed.
+    #[schema(examples("n is \"0\"; a whole number from 1 to 1000 is allowed"))]
     pub detail: String,
+    /// Seconds after which it may have passed: the header Retry-After.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
+    /// An error with a status of its own.
+    #[must_use]
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: String) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error");
+        Self { code: code.into(), status: status.as_u16(), title, detail, retry_after: None }
+    }
+
     /// A request with a value that is not allowed.
     #[must_use]
-    pub fn bad_request(code: &'static str, detail: String) -> Self {
-        Self { code, status: 400, title: "Bad request", detail }
+    pub fn bad_request(code: impl Into<Cow<'static, str>>, detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// The store does not answer; it is asked again and again elsewhere, so that this passes.
+    #[must_use]
+    pub fn unavailable(error: &StoreError) -> Self {
+        tracing::warn!(%error, "a request could not be answered");
+        let detail = "the store does not answer now; try again, /readyz tells what holds it up".into();
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail);
+        Self { retry_after: Some(1), ..problem }
     }
 
     /// A fault of our own, whose cause goes to the log.
@@ -32,28 +60,26 @@ impl Problem {
     pub fn internal(cause: &str) -> Self {
         tracing::error!(cause, "a request could not be answered");
         let detail = "the request could not be answered; the log has the cause".into();
-        Self { code: "internal", status: 500, title: "Internal error", detail }
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
+        let retry_after = self.retry_after.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
+        (status, retry_after, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
     }
 }
 
 pub(super) async fn no_such_route(uri: Uri) -> Problem {
-    let detail = format!(
-        "nothing is at {:?}; try /recommend/<user>, /model, /snapshots, /metrics, /livez or /readyz",
-        uri.path()
-    );
-    Problem { code: "not_found", status: 404, title: "Not found", detail }
+    let detail = format!("nothing is at {:?}; /docs lists what there is, /openapi.json for programs", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
 }
 
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let detail = format!("{method} is not allowed at {:?}; use GET", uri.path());
-    Problem { code: "method_not_allowed", status: 405, title: "Method not allowed", detail }
+    let detail = format!("{method} is not allowed at {:?}; the header Allow lists what is", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the layer's")]

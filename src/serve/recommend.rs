@@ -1,68 +1,94 @@
-//! `GET /recommend/{user}?n=10&offset=0&include_seen=false&exclude=1,2&candidates=3,4`.
+//! `GET /recommend/{user}`: the best items for one user.
 
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::http::Uri;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
-use super::query::{self, Parameters};
+use super::moment::{ModelStamp, Moment, MomentParameters};
+use super::parameters::{Given, Ids};
 use super::{AppState, Problem};
 use crate::capture::Item;
-use crate::publish::{Scored, View};
-use crate::telemetry::now_ms;
+use crate::publish::{Query, Scored, View};
+
+/// Which items are asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the names and their meaning, for the description of the API and the check of a request")]
+pub(super) struct RecommendParameters {
+    /// Items in the answer; `serve.default_n` where it is not given, at most `serve.max_n`.
+    #[param(minimum = 1)]
+    n: Option<u32>,
+    /// Better items that are left out: pages of n at the offsets 0, n, 2n, … partition the list.
+    #[param(minimum = 0)]
+    offset: Option<u32>,
+    /// Whether items that the user has had an event with may be in the answer.
+    include_seen: Option<bool>,
+    /// Ids of items that may not be in the answer, parted by commas.
+    exclude: Option<String>,
+    /// Ids of the only items that may be in the answer, parted by commas.
+    candidates: Option<String>,
+}
 
 /// The answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Answer {
     user: String,
     /// The user is not known: the items are the most popular ones, and a score is a number of events.
     cold: bool,
+    /// The best first.
     items: Vec<RecommendedItem>,
     model: ModelStamp,
 }
 
-#[derive(Serialize)]
-struct RecommendedItem {
+/// An item with what the catalogue has of it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RecommendedItem {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     title: Option<String>,
     genres: Vec<String>,
+    /// The ranking model's: it tells the order, and nothing across users.
     score: f32,
 }
 
-/// Which model answered.
-#[derive(Serialize)]
-pub(super) struct ModelStamp {
-    /// It has learned exactly the events up to this one.
-    pub(super) seq: u64,
-    /// Micro-batch after which it was published.
-    pub(super) batch: u64,
-    /// Time since it was published, in milliseconds.
-    pub(super) age_ms: i64,
-}
-
-impl ModelStamp {
-    pub(super) fn of(view: &View) -> Self {
-        let version = view.version();
-        let age_ms = if version.batch == 0 { 0 } else { (now_ms() - version.published_at_ms).max(0) };
-        Self { seq: version.seq, batch: version.batch, age_ms }
-    }
-}
-
+/// Items recommended to a user
+///
+/// Items that the user has had an event with are left out; a user who is not known gets popular items and `cold: true`.
+#[utoipa::path(
+    get,
+    path = "/recommend/{user}",
+    tag = "recommend",
+    params(("user" = String, Path, description = "Id of the user"), RecommendParameters, MomentParameters),
+    responses((status = 200, body = Answer), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+)]
 pub(super) async fn recommend(
     State(state): State<AppState>,
-    user: Result<Path<String>, PathRejection>,
-    parameters: Parameters,
+    Moment(view): Moment,
+    Ids([user]): Ids<[String; 1]>,
+    uri: Uri,
 ) -> Result<Json<Answer>, Problem> {
-    let Path(user) = user.map_err(|error| Problem::bad_request("bad_user", error.body_text()))?;
-    let view = state.published.load_full();
-    let query = query::parse(parameters, &view.learned().items, &state.config)?;
+    let query = query(&Given::of::<RecommendParameters>(&uri)?, &view, &state)?;
     let recommendation = view.recommend(&user, &query);
     let titles = state.status.items.load();
     let items = recommendation.items.iter().map(|scored| describe(*scored, &view, |id| titles.get(id))).collect();
     Ok(Json(Answer { user, cold: recommendation.cold, items, model: ModelStamp::of(&view) }))
+}
+
+/// The query that the parameters state, over the items that the model knows.
+fn query(given: &Given, view: &View, state: &AppState) -> Result<Query, Problem> {
+    let items = &view.learned().items;
+    Ok(Query {
+        n: given.whole("n", 1, state.config.max_n)?.unwrap_or(state.config.default_n),
+        offset: given.whole("offset", 0, u32::MAX)?.unwrap_or(0) as usize,
+        include_seen: given.flag("include_seen")?,
+        exclude: given.items("exclude", items).unwrap_or_default(),
+        candidates: given.items("candidates", items),
+    })
 }
 
 fn describe<'a>(scored: Scored, view: &View, item: impl FnOnce(&str) -> Option<&'a Item>) -> RecommendedItem {

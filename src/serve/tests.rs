@@ -1,6 +1,8 @@
 //! Each route as a client sees it: success, cold, bad input, not ready.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
@@ -9,16 +11,34 @@ use tower::ServiceExt;
 
 use super::status::{Part, Phase, SnapshotSummary};
 use super::*;
-use crate::capture::Item;
+use crate::capture::{Item, producer};
 use crate::config::Config;
 use crate::consume::lag::{Lag, LagState};
 use crate::decode::{Reason, testing};
 use crate::gather::MicroBatch;
 use crate::learn::Recommender;
 use crate::publish::{Publisher, Version, View};
+use crate::store;
 
-fn state() -> AppState {
-    let config = Config::default();
+/// What handlers answer from, and the folder of its store and its log.
+struct Served {
+    state: AppState,
+    _dir: tempfile::TempDir,
+}
+
+impl Deref for Served {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.state
+    }
+}
+
+async fn state() -> Served {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    dir.path().clone_into(&mut config.store.data_dir);
+    config.serve.max_wait = Duration::from_millis(20);
     let readers = Published::default();
     let mut recommender = Recommender::new(&config).unwrap();
     let mut publisher = Publisher::new(Arc::clone(&readers), View::default());
@@ -31,7 +51,17 @@ fn state() -> AppState {
     let status = Status::new([("learner".to_owned(), json!("biased-mf"))].into());
     let item = Item { id: "3".into(), title: "Fargo (1996)".into(), genres: vec!["Crime".into()], ..Item::default() };
     status.items.store(Arc::new([("3".to_owned(), item)].into()));
-    AppState { published: readers, status: Arc::new(status), config: Arc::new(config.serve) }
+    let state = AppState {
+        published: readers,
+        status: Arc::new(status),
+        store: store::open(&config.store).await.unwrap(),
+        log: Some(producer::open(&config).await.unwrap()),
+        topic: "ratings".into(),
+        decode: Arc::new(config.decode),
+        kept: Arc::new(Kept::new(config.serve.cache_bytes)),
+        config: Arc::new(config.serve),
+    };
+    Served { state, _dir: dir }
 }
 
 async fn get(state: &AppState, path: &str) -> (u16, String, Value) {
@@ -48,7 +78,7 @@ use axum::http::header;
 
 #[tokio::test]
 async fn a_known_user_gets_unseen_items_with_titles() {
-    let (status, _, body) = get(&state(), "/recommend/a%2Fb?n=2").await;
+    let (status, _, body) = get(&state().await, "/recommend/a%2Fb?n=2").await;
     assert_eq!((status, &body["user"], &body["cold"]), (200, &json!("a/b"), &json!(false)));
     let items = body["items"].as_array().unwrap();
     assert_eq!(items.len(), 1, "items 1 and 2 are seen");
@@ -56,12 +86,12 @@ async fn a_known_user_gets_unseen_items_with_titles() {
     assert_eq!(items[0]["genres"], json!(["Crime"]));
     assert!(items[0]["score"].as_f64().is_some());
     assert_eq!((&body["model"]["seq"], &body["model"]["batch"]), (&json!(4), &json!(1)));
-    assert!(body["model"]["age_ms"].as_i64().unwrap() > 0);
+    assert_eq!(body["model"]["published_at_ms"], 0);
 }
 
 #[tokio::test]
 async fn an_unknown_user_gets_popular_items_and_no_error() {
-    let (status, _, body) = get(&state(), "/recommend/nobody").await;
+    let (status, _, body) = get(&state().await, "/recommend/nobody").await;
     assert_eq!((status, &body["cold"]), (200, &json!(true)));
     assert_eq!(body["items"][0]["id"], "2", "two users chose it");
     assert_eq!(body["items"][0].get("title"), None, "the catalogue does not know it");
@@ -69,7 +99,7 @@ async fn an_unknown_user_gets_popular_items_and_no_error() {
 
 #[tokio::test]
 async fn ids_may_hold_anything() {
-    let state = state();
+    let state = state().await;
     let (status, _, body) = get(&state, "/recommend/%C3%A9%F0%9F%98%80").await;
     assert_eq!((status, &body["user"], &body["cold"]), (200, &json!("é😀"), &json!(false)));
     assert_eq!(get(&state, "/recommend/%FF").await.0, 400);
@@ -78,7 +108,7 @@ async fn ids_may_hold_anything() {
 #[tokio::test]
 async fn a_bad_n_is_a_problem_that_says_what_is_allowed() {
     for n in ["0", "-1", "1e9", "1001", "ten", ""] {
-        let (status, kind, body) = get(&state(), &format!("/recommend/c?n={n}")).await;
+        let (status, kind, body) = get(&state().await, &format!("/recommend/c?n={n}")).await;
         assert_eq!((status, kind.as_str()), (400, "application/problem+json"), "{n}");
         assert_eq!((&body["code"], &body["status"]), (&json!("bad_n"), &json!(400)));
         assert_eq!(body["detail"], format!("n is {n:?}; a whole number from 1 to 1000 is allowed"));
@@ -91,7 +121,7 @@ fn ids(body: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_request_chooses_which_items_may_be_in_the_answer() {
-    let state = state();
+    let state = state().await;
     for (asked, expected) in [
         ("a%2Fb?include_seen=true&exclude=3,nothing", &["2", "1"][..]),
         ("a%2Fb?include_seen=true&candidates=1", &["1"]),
@@ -123,13 +153,13 @@ async fn a_parameter_that_is_wrong_is_named_with_what_is_allowed() {
             "exlude=1",
             "unknown_parameter",
             "there is no parameter \"exlude\"; allowed are n, offset, include_seen, \
-            exclude, candidates",
+            exclude, candidates, at, min_seq, token",
         ),
         ("n=1&n=2", "repeated_parameter", "n is given twice; give it once (several ids are parted by commas)"),
         ("offset=-1", "bad_offset", "offset is \"-1\"; a whole number from 0 to 4294967295 is allowed"),
-        ("include_seen=yes", "bad_flag", "include_seen is \"yes\"; true or false is allowed"),
+        ("include_seen=yes", "bad_include_seen", "include_seen is \"yes\"; true or false is allowed"),
     ] {
-        let (status, kind, body) = get(&state(), &format!("/recommend/c?{asked}")).await;
+        let (status, kind, body) = get(&state().await, &format!("/recommend/c?{asked}")).await;
         assert_eq!((status, kind.as_str()), (400, "application/problem+json"), "{asked}");
         assert_eq!((&body["code"], &body["detail"]), (&json!(code), &json!(detail)));
     }
@@ -137,7 +167,7 @@ async fn a_parameter_that_is_wrong_is_named_with_what_is_allowed() {
 
 #[tokio::test]
 async fn readiness_follows_the_engine_and_liveness_does_not() {
-    let state = state();
+    let state = state().await;
     let (status, _, body) = get(&state, "/readyz").await;
     assert_eq!((status, &body["phase"]), (503, &json!("starting")));
     state.status.set_phase(Phase::Running);
@@ -151,7 +181,7 @@ async fn readiness_follows_the_engine_and_liveness_does_not() {
 
 #[tokio::test]
 async fn trouble_is_told_and_leaves_it_ready_to_answer() {
-    let state = state();
+    let state = state().await;
     state.status.set_phase(Phase::Running);
     assert_eq!(get(&state, "/readyz").await.2["learning"], true);
     state.status.begin_trouble(Part::Store, "no space left".into());
@@ -167,8 +197,8 @@ async fn trouble_is_told_and_leaves_it_ready_to_answer() {
 }
 
 /// A state in which every metric has a sample.
-fn state_with_everything() -> AppState {
-    let state = state();
+async fn state_with_everything() -> Served {
+    let state = state().await;
     let status = &state.status;
     status.set_phase(Phase::Running);
     status.set_durable_seq(3);
@@ -193,7 +223,7 @@ fn state_with_everything() -> AppState {
 
 #[tokio::test]
 async fn metrics_are_those_of_the_status_in_prometheus_text() {
-    let (status, kind, body) = get(&state_with_everything(), "/metrics").await;
+    let (status, kind, body) = get(&state_with_everything().await, "/metrics").await;
     assert_eq!((status, kind.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
     let text = body.as_str().unwrap();
     let partition = "topic=\"clicks\\\"\\\\\",partition=\"3\"";
@@ -222,7 +252,7 @@ async fn metrics_are_those_of_the_status_in_prometheus_text() {
 
 #[tokio::test]
 async fn every_metric_is_described_before_its_samples_and_no_name_is_there_twice() {
-    for (state, whole) in [(state(), false), (state_with_everything(), true)] {
+    for (state, whole) in [(state().await, false), (state_with_everything().await, true)] {
         let text = get(&state, "/metrics").await.2.as_str().unwrap().to_owned();
         let (mut helped, mut typed, mut samples, mut filled) = (vec![], vec![], vec![], BTreeSet::new());
         for line in text.lines() {
@@ -252,7 +282,7 @@ async fn every_metric_is_described_before_its_samples_and_no_name_is_there_twice
 
 #[tokio::test]
 async fn the_model_says_what_it_is_and_how_good() {
-    let state = state();
+    let state = state().await;
     state.status.count_rejects([(Reason::InvalidJson, 2)]);
     let (status, _, body) = get(&state, "/model").await;
     assert_eq!((status, &body["users"], &body["items"]), (200, &json!(3), &json!(3)));
@@ -263,7 +293,7 @@ async fn the_model_says_what_it_is_and_how_good() {
 
 #[tokio::test]
 async fn what_is_not_there_is_a_problem_too() {
-    let (status, kind, body) = get(&state(), "/recomend/1").await;
+    let (status, kind, body) = get(&state().await, "/recomend/1").await;
     assert_eq!((status, kind.as_str(), &body["code"]), (404, "application/problem+json", &json!("not_found")));
     let request = Request::post("/model").body(Body::empty()).unwrap();
     let response = app(state()).oneshot(request).await.unwrap();

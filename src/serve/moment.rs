@@ -1,0 +1,259 @@
+//! One moment for a whole request: which view it is answered from, and how the answer says so.
+//!
+//! A layer around every route that asks the model. It takes the newest view, a kept snapshot (`at`), or waits for a view
+//! that has learned what the client has seen acknowledged (`min_seq`, `token`); the handler answers from that view alone.
+//! Answers carry its stamp, and are kept until the model or the catalogue changes: asked again, they cost a look-up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::parameters::Given;
+use super::token::Token;
+use super::{AppState, Problem};
+use crate::publish::View;
+use crate::store::snapshot;
+use crate::telemetry::now_ms;
+
+/// `seq` of the last event that the answering model has learned.
+pub(super) const SEQ: HeaderName = HeaderName::from_static("x-freshet-seq");
+/// Name of the answering model: of its learners and their parameters.
+pub(super) const MODEL: HeaderName = HeaderName::from_static("x-freshet-model");
+/// Time since the answering model was published, in milliseconds.
+pub(super) const AGE_MS: HeaderName = HeaderName::from_static("x-freshet-age-ms");
+
+/// Kept snapshots that stay loaded.
+const LOADED: usize = 4;
+
+/// What each route that asks the model may be asked besides.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the names and their meaning, for the description of the API and the check of a request")]
+pub(super) struct MomentParameters {
+    /// Answers from the kept snapshot of this `seq` (see `/snapshots`) instead of the newest model.
+    #[param(minimum = 0)]
+    at: Option<u64>,
+    /// Waits until the model has learned the event of this `seq`; 412 if it has not after `serve.max_wait`.
+    #[param(minimum = 0)]
+    min_seq: Option<u64>,
+    /// Waits until the model has learned what `POST /events` acknowledged with this token; 412 likewise.
+    token: Option<String>,
+}
+
+/// Which model answered.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ModelStamp {
+    /// It has learned exactly the events up to this one.
+    pub(super) seq: u64,
+    /// Micro-batch after which it was published.
+    pub(super) batch: u64,
+    /// When it was published, in milliseconds since the epoch.
+    pub(super) published_at_ms: i64,
+}
+
+impl ModelStamp {
+    pub(super) fn of(view: &View) -> Self {
+        let version = view.version();
+        Self { seq: version.seq, batch: version.batch, published_at_ms: version.published_at_ms }
+    }
+}
+
+/// The view that a request is answered from.
+#[derive(Clone, Debug)]
+pub(super) struct Moment(pub(super) Arc<View>);
+
+impl<S: Sync> FromRequestParts<S> for Moment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts
+            .extensions
+            .get()
+            .cloned()
+            .ok_or_else(|| Problem::internal("a route is not within the layer of its moment"))
+    }
+}
+
+/// Answers by path and query, and snapshots by `seq`.
+#[derive(Debug)]
+pub struct Kept {
+    answers: Cache<Box<str>, Arc<Answer>, Bytewise>,
+    snapshots: Cache<u64, Arc<View>>,
+}
+
+impl Kept {
+    /// Room for `bytes` of answers.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let expected = bytes / 1024;
+        Self { answers: Cache::with_weighter(expected, bytes as u64, Bytewise), snapshots: Cache::new(LOADED) }
+    }
+}
+
+/// A successful answer as it was given.
+#[derive(Debug)]
+struct Answer {
+    tag: HeaderValue,
+    kind: HeaderValue,
+    body: Bytes,
+}
+
+#[derive(Clone, Debug)]
+struct Bytewise;
+
+impl Weighter<Box<str>, Arc<Answer>> for Bytewise {
+    fn weight(&self, asked: &Box<str>, answer: &Arc<Answer>) -> u64 {
+        // The rest is what the cache itself takes.
+        (asked.len() + answer.body.len() + answer.tag.len() + 200) as u64
+    }
+}
+
+/// The layer.
+pub(super) async fn answer(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let asked = Asked::of(request.uri())?;
+    let view = state.view(&asked).await?;
+    let tag = tag(&state, &view);
+    let reads = request.method() == Method::GET;
+    if reads && is_known(request.headers(), &tag) {
+        return Ok(stamped(StatusCode::NOT_MODIFIED.into_response(), &state, &view, tag));
+    }
+    let key = request.uri().path_and_query().map(PathAndQuery::as_str).filter(|_| reads && !asked.waits());
+    if let Some(answer) = key.and_then(|key| state.kept.answers.get(key)).filter(|answer| answer.tag == tag) {
+        let body = ([(header::CONTENT_TYPE, answer.kind.clone())], answer.body.clone());
+        return Ok(stamped(body.into_response(), &state, &view, tag));
+    }
+    let key: Option<Box<str>> = key.map(Box::from);
+    request.extensions_mut().insert(Moment(Arc::clone(&view)));
+    let response = next.run(request).await;
+    let response = match key.filter(|_| response.status() == StatusCode::OK) {
+        Some(key) => keep(&state, key, &tag, response).await?,
+        None => response,
+    };
+    Ok(stamped(response, &state, &view, tag))
+}
+
+async fn keep(state: &AppState, key: Box<str>, tag: &HeaderValue, response: Response) -> Result<Response, Problem> {
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.map_err(|error| Problem::internal(&error.to_string()))?;
+    if let Some(kind) = parts.headers.get(header::CONTENT_TYPE).cloned() {
+        state.kept.answers.insert(key, Arc::new(Answer { tag: tag.clone(), kind, body: body.clone() }));
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+/// What changes whenever an answer may: the model's parameters, what it has learned, and the catalogue.
+fn tag(state: &AppState, view: &View) -> HeaderValue {
+    let version = view.version();
+    let (model, catalog) = (&state.status.model, state.status.catalog_generation());
+    let text = format!("W/\"{model}-{}-{}-{catalog}\"", version.seq, version.batch);
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\""))
+}
+
+/// Whether the client has what it would be told.
+fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let given = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let tag = tag.to_str().map(opaque).unwrap_or_default();
+    given.flat_map(|value| value.split(',')).any(|one| one.trim() == "*" || opaque(one) == tag)
+}
+
+fn stamped(mut response: Response, state: &AppState, view: &View, tag: HeaderValue) -> Response {
+    let succeeded = response.status() == StatusCode::OK || response.status() == StatusCode::NOT_MODIFIED;
+    let headers = response.headers_mut();
+    let version = view.version();
+    let age_ms = if version.batch == 0 { 0 } else { (now_ms() - version.published_at_ms).max(0) };
+    headers.insert(SEQ, version.seq.into());
+    headers.insert(AGE_MS, age_ms.into());
+    if let Ok(model) = HeaderValue::from_str(&state.status.model) {
+        headers.insert(MODEL, model);
+    }
+    if succeeded {
+        headers.insert(header::ETAG, tag);
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    }
+    response
+}
+
+/// Which moment a request asks for.
+struct Asked {
+    at: Option<u64>,
+    min_seq: u64,
+    token: Option<Token>,
+}
+
+impl Asked {
+    fn of(uri: &Uri) -> Result<Self, Problem> {
+        if uri.query().is_none() {
+            return Ok(Self { at: None, min_seq: 0, token: None });
+        }
+        let given = Given::unchecked(uri)?;
+        let token = given.get("token").map(Token::parse).transpose()?;
+        let [at, min_seq] = ["at", "min_seq"].map(|name| given.whole(name, 0, u64::MAX));
+        Ok(Self { at: at?, min_seq: min_seq?.unwrap_or(0), token })
+    }
+
+    fn waits(&self) -> bool {
+        self.min_seq > 0 || self.token.is_some()
+    }
+}
+
+impl AppState {
+    async fn view(&self, asked: &Asked) -> Result<Arc<View>, Problem> {
+        if let Some(seq) = asked.at {
+            if asked.waits() {
+                let detail = "at is a kept snapshot, which learns nothing more: give it without min_seq and token";
+                return Err(Problem::bad_request("bad_at", detail.into()));
+            }
+            return self.snapshot(seq).await;
+        }
+        if !asked.waits() {
+            return Ok(self.published.load_full());
+        }
+        let offsets = asked.token.as_ref().map(|token| token.offsets(&self.topic));
+        let enough = |view: &View| {
+            let version = view.version();
+            version.seq >= asked.min_seq && offsets.as_ref().is_none_or(|offsets| version.offsets.cover(offsets))
+        };
+        let within: Duration = self.config.max_wait;
+        tokio::time::timeout(within, self.published.wait_for(enough)).await.map_err(|_| {
+            let detail = format!(
+                "the model has not learned what min_seq or token names within serve.max_wait = {}ms (it stands at seq {}); \
+                 ask again, or see /readyz for what holds it up",
+                within.as_millis(),
+                self.published.load().version().seq
+            );
+            Problem::new(StatusCode::PRECONDITION_FAILED, "not_learned_yet", detail)
+        })
+    }
+
+    /// The view of a kept snapshot.
+    async fn snapshot(&self, seq: u64) -> Result<Arc<View>, Problem> {
+        if let Some(view) = self.kept.snapshots.get(&seq) {
+            return Ok(view);
+        }
+        let manifests = self.store.manifests(usize::MAX).await.map_err(|error| Problem::unavailable(&error))?;
+        let Some(manifest) = manifests.iter().find(|manifest| manifest.seq == seq) else {
+            let detail = format!("there is no snapshot of seq {seq}; /snapshots lists those that are kept");
+            return Err(Problem::new(StatusCode::NOT_FOUND, "no_such_snapshot", detail));
+        };
+        let view = snapshot::load(&*self.store, manifest).await.map_err(|error| Problem::unavailable(&error))?;
+        let view = Arc::new(view);
+        self.kept.snapshots.insert(seq, Arc::clone(&view));
+        Ok(view)
+    }
+}

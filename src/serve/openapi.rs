@@ -1,0 +1,35 @@
+//! `GET /openapi.json`, the description that is made of the handlers themselves, and `GET /docs`, a page to try them.
+
+use axum::Router;
+use axum::http::header;
+use axum::response::Html;
+use axum::routing::get;
+use utoipa::OpenApi;
+
+/// What stands above the routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Freshet", description = "A recommender engine that learns from each event as it arrives."),
+    tags(
+        (name = "recommend", description = "What to show a user"),
+        (name = "model", description = "What has been learned, and how well it predicts"),
+        (name = "health", description = "For whoever runs it"),
+    )
+)]
+struct Description;
+
+pub(super) fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+/// The description as JSON, and the page that is made of it.
+pub(super) fn pages<S: Clone + Send + Sync + 'static>(api: &utoipa::openapi::OpenApi) -> Router<S> {
+    // It is made of types alone, so that it always serializes.
+    let json: axum::body::Bytes = serde_json::to_vec(api).unwrap_or_default().into();
+    let described = move || async { ([(header::CONTENT_TYPE, "application/json")], json) };
+    Router::new().route("/openapi.json", get(described)).route("/docs", get(docs))
+}
+
+async fn docs() -> Html<&'static str> {
+    Html(include_str!("docs.html"))
+}
