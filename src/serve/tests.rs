@@ -64,9 +64,9 @@ async fn state() -> Served {
     Served { state, _dir: dir }
 }
 
-async fn get(state: &AppState, path: &str) -> (u16, String, Value) {
+async fn get(state: &Served, path: &str) -> (u16, String, Value) {
     let request = Request::get(path).body(Body::empty()).unwrap();
-    let response: Response<Body> = app(state.clone()).oneshot(request).await.unwrap();
+    let response: Response<Body> = app(state.state.clone()).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
     let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
@@ -296,7 +296,7 @@ async fn what_is_not_there_is_a_problem_too() {
     let (status, kind, body) = get(&state().await, "/recomend/1").await;
     assert_eq!((status, kind.as_str(), &body["code"]), (404, "application/problem+json", &json!("not_found")));
     let request = Request::post("/model").body(Body::empty()).unwrap();
-    let response = app(state()).oneshot(request).await.unwrap();
+    let response = app(state().await.state.clone()).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 405);
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
 }
