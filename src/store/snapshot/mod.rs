@@ -19,7 +19,7 @@ use super::{Block, Counts, Hash, Manifest, SNAPSHOT_FORMAT, Section, Store, Stor
 use crate::consume::Offsets;
 use crate::learn::about::Genres;
 use crate::learn::ids::IdTable;
-use crate::learn::params::{self, Named};
+use crate::learn::params::{self, Named, RatingScale};
 use crate::learn::prequential::Prequential;
 use crate::learn::tables::{self, Block as _, Codec, FloatBlock, Table, Tables};
 use crate::learn::{self, LearnedState, Model};
@@ -289,7 +289,8 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
     let rating = model(config.learn.rating, RATING, &scalars.rating)?;
     let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
     let (prequential, genres) = (scalars.prequential.clone(), scalars.genres.clone());
-    Ok((LearnedState { users, items, genres, rating, ranking, prequential }, history))
+    let scale = RatingScale::of(&config);
+    Ok((LearnedState { users, items, genres, rating, ranking, prequential, scale }, history))
 }
 
 /// Block hashes of each section by its name, checked against the hash of the whole.
