@@ -10,6 +10,7 @@
 pub mod about;
 pub mod blocks;
 pub mod ids;
+pub mod intervals;
 pub mod params;
 pub mod prequential;
 pub mod ranking;

@@ -8,6 +8,7 @@ use ndarray::Array1;
 
 use super::about::Genres;
 use super::ids::{IdTable, Ids};
+use super::intervals::Intervals;
 use super::params::{RatingRange, RatingScale};
 use super::prequential::Prequential;
 use super::rating::RunningMean;
@@ -44,6 +45,8 @@ pub struct LearnedState {
     pub ranking: Option<Arc<dyn Model>>,
     /// Test-then-learn figures.
     pub prequential: Prequential,
+    /// How far ratings fall from what is predicted.
+    pub intervals: Intervals,
     /// The ratings that it was learned from. From the configuration, not from the events.
     pub scale: RatingScale,
 }
@@ -58,6 +61,7 @@ impl Default for LearnedState {
             rating: Arc::new(RunningMean::default()),
             ranking: None,
             prequential: Prequential::default(),
+            intervals: Intervals::default(),
             scale: RatingScale::default(),
         }
     }
@@ -81,6 +85,7 @@ pub struct Recommender {
     rating: Box<dyn Learner>,
     ranking: Option<Box<dyn Learner>>,
     prequential: Prequential,
+    intervals: Intervals,
 }
 
 impl Recommender {
@@ -103,6 +108,7 @@ impl Recommender {
             rating,
             ranking,
             prequential: Prequential::default(),
+            intervals: Intervals::default(),
         })
     }
 
@@ -117,6 +123,7 @@ impl Recommender {
             rating: state.rating.thaw(),
             ranking: state.ranking.map(|ranking| ranking.thaw()),
             prequential: state.prequential,
+            intervals: state.intervals,
         }
     }
 
@@ -145,6 +152,7 @@ impl Recommender {
                 ranking.learn(event);
             }
             self.prequential.record(*predicted, event.target, self.scale.range);
+            self.intervals.record(*predicted, event.target, self.scale.range);
         }
         let outcome = |(event, predicted): (Observation, f32)| {
             let Observation { user, item, positive, .. } = event;
@@ -162,6 +170,7 @@ impl Recommender {
             rating: self.rating.publish(),
             ranking: self.ranking.as_mut().map(|ranking| ranking.publish()),
             prequential: self.prequential.clone(),
+            intervals: self.intervals.clone(),
             scale: self.scale,
         }
     }
