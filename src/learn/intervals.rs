@@ -21,7 +21,7 @@ const FIRST: [f64; COVERAGES.len()] = [0.169, 0.320, 0.411, 0.490];
 
 /// A step as a share of the range's width: the first, and the smallest. Steps become smaller by the root of the events.
 const FIRST_STEP: f64 = 0.1;
-const LEAST_STEP: f64 = 0.001;
+const LEAST_STEP: f64 = 0.005;
 
 /// The bounds of one coverage.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

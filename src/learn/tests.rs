@@ -61,7 +61,7 @@ fn kinds() -> impl Strategy<Value = (LearnerKind, LearnerKind)> {
 
 /// Everything that a state holds, byte for byte.
 fn bytes(state: &LearnedState) -> BTreeMap<String, Vec<u8>> {
-    let mut all = BTreeMap::from([("figures".to_owned(), to_scalars(&state.prequential))]);
+    let mut all = BTreeMap::from([("figures".to_owned(), to_scalars(&(&state.prequential, &state.intervals)))]);
     all.insert("users".to_owned(), format!("{:?}", state.users.names()).into_bytes());
     all.insert("items".to_owned(), format!("{:?}", state.items.names()).into_bytes());
     for (name, model) in [("rating", &*state.rating), ("ranking", state.ranking())] {

@@ -40,7 +40,7 @@ impl View {
         scores
     }
 
-    /// Scores of several users together, shape `(n_items,)`; of nobody it is popularity.
+    /// Scores of several users together, shape `(n_items,)`, no number for what nobody liked; of nobody it is popularity.
     ///
     /// Scores of different users are not on one scale. So each user's are standardized first: less their mean, over their
     /// standard deviation, both over the items that somebody liked and the user has not seen. Where all are alike, all are 0.
@@ -72,22 +72,21 @@ impl View {
         seen
     }
 
+    /// A user's scores, standardized; no number for what nobody liked.
     fn standardized(&self, user: u32) -> Vec<f32> {
         let mut scores = self.scores(user);
-        let mut own = scores.clone();
-        self.keep_liked(&mut own);
-        for item in self.history().seen(user).into_iter().flatten() {
-            if let Some(score) = own.get_mut(item as usize) {
-                *score = f32::NAN;
-            }
-        }
-        let finite = || own.iter().copied().filter(|score| score.is_finite()).map(f64::from);
-        let count = finite().count().max(1) as f64;
-        let mean = finite().sum::<f64>() / count;
-        let deviation = (finite().map(|score| (score - mean) * (score - mean)).sum::<f64>() / count).sqrt();
-        for score in &mut scores {
-            *score = if deviation > 0.0 { ((f64::from(*score) - mean) / deviation) as f32 } else { 0.0 };
-        }
+        self.keep_liked(&mut scores);
+        let nothing = RoaringBitmap::new();
+        let seen = self.history().seen(user).unwrap_or(&nothing);
+        let unseen = || {
+            let items = (0..).zip(&scores).filter(|(item, score)| score.is_finite() && !seen.contains(*item));
+            items.map(|(_, score)| f64::from(*score))
+        };
+        let count = unseen().count().max(1) as f64;
+        let mean = unseen().sum::<f64>() / count;
+        let deviation = (unseen().map(|score| (score - mean) * (score - mean)).sum::<f64>() / count).sqrt();
+        let scale = if deviation > 0.0 { 1.0 / deviation } else { 0.0 };
+        scores.iter_mut().for_each(|score| *score = ((f64::from(*score) - mean) * scale) as f32);
         scores
     }
 }

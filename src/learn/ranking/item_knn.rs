@@ -217,7 +217,8 @@ impl Model for ItemKnn<Frozen> {
         for neighbour in self.neighbours.row(item) {
             let other = self.norm(neighbour.item).unwrap_or(0.0);
             if let Some(similarity) = similarities.get_mut(neighbour.item as usize) {
-                *similarity = neighbour.both as f32 * norm * other;
+                // Of what a user chose again after it had left his history, both can be more than either.
+                *similarity = (neighbour.both as f32 * norm * other).min(1.0);
             }
         }
         true
