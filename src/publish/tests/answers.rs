@@ -140,7 +140,8 @@ proptest! {
         for item in [0, items - 1, items, u32::MAX] {
             let similar = view.similar_items(item, &Query::top(99));
             prop_assert!(similar.iter().flatten().all(|other| other.item != item && other.score.abs() < 1.001));
-            view.because(0, item);
+            let because = view.because(0, item);
+            prop_assert!(because.is_none_or(|because| because.score.is_finite()));
             for user in [None, Some(0), Some(users)] {
                 let all = [0, 1, 2, 3].map(|level| view.estimate(user, Some(item), level));
                 prop_assert!(all.iter().all(|e| 1.0 <= e.low && e.low <= e.rating && e.rating <= e.high && e.high <= 5.0));
