@@ -8,10 +8,11 @@ use ndarray::Array1;
 
 use super::about::Genres;
 use super::ids::{IdTable, Ids};
-use super::intervals::Intervals;
+use super::intervals::{Intervals, UserErrors};
 use super::params::{RatingRange, RatingScale};
 use super::prequential::Prequential;
 use super::rating::RunningMean;
+use super::tables::{Frozen, Live};
 use super::{LearnError, Learned, Learner, Model, Observation, Observations, build};
 use crate::config::Config;
 use crate::decode::Event;
@@ -47,6 +48,8 @@ pub struct LearnedState {
     pub prequential: Prequential,
     /// How far ratings fall from what is predicted.
     pub intervals: Intervals,
+    /// How far each user's do.
+    pub errors: UserErrors<Frozen>,
     /// The ratings that it was learned from. From the configuration, not from the events.
     pub scale: RatingScale,
 }
@@ -62,6 +65,7 @@ impl Default for LearnedState {
             ranking: None,
             prequential: Prequential::default(),
             intervals: Intervals::default(),
+            errors: UserErrors::default(),
             scale: RatingScale::default(),
         }
     }
@@ -86,6 +90,7 @@ pub struct Recommender {
     ranking: Option<Box<dyn Learner>>,
     prequential: Prequential,
     intervals: Intervals,
+    errors: UserErrors<Live>,
 }
 
 impl Recommender {
@@ -109,6 +114,7 @@ impl Recommender {
             ranking,
             prequential: Prequential::default(),
             intervals: Intervals::default(),
+            errors: UserErrors::default(),
         })
     }
 
@@ -124,6 +130,7 @@ impl Recommender {
             ranking: state.ranking.map(|ranking| ranking.thaw()),
             prequential: state.prequential,
             intervals: state.intervals,
+            errors: state.errors.thaw(),
         }
     }
 
@@ -152,7 +159,9 @@ impl Recommender {
                 ranking.learn(event);
             }
             self.prequential.record(*predicted, event.target, self.scale.range);
-            self.intervals.record(*predicted, event.target, self.scale.range);
+            let unit = self.intervals.unit(&self.errors, event.user);
+            let error = self.intervals.record(*predicted, event.target, unit, self.scale.range);
+            self.errors.add(event.user, error);
         }
         let outcome = |(event, predicted): (Observation, f32)| {
             let Observation { user, item, positive, .. } = event;
@@ -171,6 +180,7 @@ impl Recommender {
             ranking: self.ranking.as_mut().map(|ranking| ranking.publish()),
             prequential: self.prequential.clone(),
             intervals: self.intervals.clone(),
+            errors: self.errors.publish(),
             scale: self.scale,
         }
     }

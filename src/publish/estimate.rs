@@ -19,8 +19,8 @@ impl View {
     /// What a user would rate an item, with the interval of `COVERAGES[level]`. A user or item that is not known is one about
     /// whom nothing is known.
     ///
-    /// The interval is as wide for all, and tells how far ratings have fallen from predictions in the stream: each is scored
-    /// before it is learned, as [`Intervals`](crate::learn::intervals::Intervals) has it.
+    /// The interval tells how far ratings have fallen from predictions in the stream, and those of this user in particular:
+    /// each is scored before it is learned, as [`Intervals`](crate::learn::intervals::Intervals) has it.
     ///
     /// # Panics
     /// If `level` is no place in [`COVERAGES`](crate::learn::intervals::COVERAGES); see
@@ -32,7 +32,8 @@ impl View {
         // No index that is known is as high.
         let [user, item] = [user, item].map(|index| index.unwrap_or(u32::MAX));
         let rating = range.clamp(learned.rating.rating(user, item).unwrap_or(f32::NAN));
-        let (low, high) = learned.intervals.around(rating, level, range);
+        let unit = learned.intervals.unit(&learned.errors, user);
+        let (low, high) = learned.intervals.around(rating, level, unit, range);
         Estimate { rating, low, high, reached: learned.intervals.reached(level) }
     }
 }

@@ -86,7 +86,9 @@ impl View {
         let mean = unseen().sum::<f64>() / count;
         let deviation = (unseen().map(|score| (score - mean) * (score - mean)).sum::<f64>() / count).sqrt();
         let scale = if deviation > 0.0 { 1.0 / deviation } else { 0.0 };
-        scores.iter_mut().for_each(|score| *score = ((f64::from(*score) - mean) * scale) as f32);
+        for score in &mut scores {
+            *score = ((f64::from(*score) - mean) * scale) as f32;
+        }
         scores
     }
 }

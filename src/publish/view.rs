@@ -5,7 +5,7 @@ use roaring::RoaringBitmap;
 use crate::gather::MicroBatch;
 use crate::learn::LearnedState;
 use crate::learn::blocks::{BLOCK_ROWS, Shared};
-use crate::learn::intervals::Intervals;
+use crate::learn::intervals::{Intervals, UserErrors};
 
 use super::history::HistoryTables;
 use super::query::Query;
@@ -56,7 +56,8 @@ impl View {
 
     /// The view as an earlier freshet had it: without intervals and recent counts.
     pub(crate) fn without_additions(&self) -> Self {
-        let learned = LearnedState { intervals: Intervals::default(), ..self.learned.clone() };
+        let (intervals, errors) = (Intervals::default(), UserErrors::default());
+        let learned = LearnedState { intervals, errors, ..self.learned.clone() };
         let history = HistoryTables { recent: Shared::new(), ..self.history.clone() };
         Self::new(self.version, learned, history)
     }

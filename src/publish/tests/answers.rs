@@ -191,7 +191,7 @@ proptest! {
 
 #[test]
 fn one_user_is_a_group_and_the_least_content_one_decides() {
-    let events: Events = (0..300).map(|n| ((n * 7 % 5) as u8, n * 11 % 37, (1 + n * 3 % 5) as f32)).collect();
+    let events: Events = (0..300).map(|n| ((n * 7 % 5) as u8, n * 11 % 37, f32::from(1 + n * 3 % 5))).collect();
     let view = view_of((LearnerKind::RunningMean, LearnerKind::BiasedMf), &events);
     let query = Query::top(50);
     let own = view.rank(view.scores(1), &view.seen_by(&[1]), &query);
@@ -208,7 +208,7 @@ fn one_user_is_a_group_and_the_least_content_one_decides() {
     ];
     for item in (0..least.len()).filter(|item| !least[*item].is_nan()) {
         assert_eq!(least[item], a[item].min(b[item]));
-        assert!((mean[item] - (a[item] + b[item]) / 2.0).abs() < 1e-6);
+        assert!((mean[item] - f32::midpoint(a[item], b[item])).abs() < 1e-6);
     }
 }
 

@@ -20,10 +20,10 @@ use crate::consume::Offsets;
 use crate::learn::about::Genres;
 use crate::learn::blocks::Shared;
 use crate::learn::ids::IdTable;
-use crate::learn::intervals::Intervals;
+use crate::learn::intervals::{Intervals, UserErrors};
 use crate::learn::params::{self, Named, RatingScale};
 use crate::learn::prequential::Prequential;
-use crate::learn::tables::{self, Block as _, Codec, FloatBlock, Table, Tables};
+use crate::learn::tables::{self, Block as _, Codec, FloatBlock, Frozen, Table, Tables};
 use crate::learn::{self, LearnedState, Model};
 use crate::publish::history::{HistoryTables, RecentBlock};
 use crate::publish::{Version, View};
@@ -39,6 +39,7 @@ const SEEN: &str = "seen";
 const COUNTS: &str = "counts";
 /// Names of the sections that a model has which this or a later freshet has learned from its first event on.
 const INTERVALS: &str = "intervals";
+const ERRORS: &str = "errors";
 const RECENT: &str = "recent";
 /// What the names of the two models' own sections begin with.
 const RATING: &str = "rating.";
@@ -204,6 +205,7 @@ fn parts(view: &View) -> Vec<Table> {
     if learned.intervals.events() > 0 {
         let intervals = Shared::from_iter([Arc::new(learned.intervals.clone())]);
         parts.push(Table::new(INTERVALS, 1, &intervals));
+        parts.push(learned.errors.table(ERRORS));
     }
     if !history.recent.is_empty() {
         parts.push(Table::new(RECENT, items, &history.recent));
@@ -276,7 +278,7 @@ pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result
 /// learning all events.
 #[must_use]
 pub fn is_complete(manifest: &Manifest) -> bool {
-    [INTERVALS, RECENT].iter().all(|name| manifest.sections.iter().any(|section| section.name == *name))
+    [INTERVALS, ERRORS, RECENT].iter().all(|name| manifest.sections.iter().any(|section| section.name == *name))
 }
 
 /// Whether this program reads the format of a snapshot.
@@ -305,7 +307,7 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
     let scalars = scalars.front().ok_or("it has no scalars")?;
     let users = IdTable::from_names(tables.take(USER_IDS)?.1);
     let items = IdTable::from_names(tables.take(ITEM_IDS)?.1);
-    let (intervals, recent) = additions(&mut tables)?;
+    let (intervals, errors, recent) = additions(&mut tables)?;
     let history = HistoryTables { seen: tables.take(SEEN)?.1, counts: tables.take(COUNTS)?.1, recent };
     let model = |kind, prefix: &str, scalars: &[u8]| {
         let own = |(name, part): (&String, &(u64, Vec<tables::Stored>))| {
@@ -317,16 +319,18 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
     let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
     let (prequential, genres) = (scalars.prequential.clone(), scalars.genres.clone());
     let scale = RatingScale::of(&config);
-    Ok((LearnedState { users, items, genres, rating, ranking, prequential, intervals, scale }, history))
+    Ok((LearnedState { users, items, genres, rating, ranking, prequential, intervals, errors, scale }, history))
 }
 
 /// What the snapshots of an earlier freshet lack; nothing learned where it is not there.
-fn additions(tables: &mut Tables) -> Result<(Intervals, Shared<RecentBlock>), String> {
+fn additions(tables: &mut Tables) -> Result<(Intervals, UserErrors<Frozen>, Shared<RecentBlock>), String> {
     let intervals =
         if tables.parts.contains_key(INTERVALS) { tables.take::<Intervals>(INTERVALS)?.1 } else { Shared::new() };
+    let errors =
+        if tables.parts.contains_key(ERRORS) { UserErrors::read(tables, ERRORS)? } else { UserErrors::default() };
     let recent = if tables.parts.contains_key(RECENT) { tables.take(RECENT)?.1 } else { Shared::new() };
     let intervals = intervals.front().map(|intervals| Intervals::clone(intervals)).unwrap_or_default();
-    Ok((intervals, recent))
+    Ok((intervals, errors, recent))
 }
 
 /// Block hashes of each section by its name, checked against the hash of the whole.
