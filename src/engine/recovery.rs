@@ -98,11 +98,13 @@ async fn newest_whole(
     params: &Named,
     usable: RangeInclusive<u64>,
 ) -> Result<View, EngineError> {
+    let base = *usable.start();
     let (same, other): (Vec<_>, Vec<_>) = manifests
         .iter()
         .filter(|manifest| usable.contains(&manifest.seq))
+        // After an incomplete one the model would be another than that of all events.
+        .filter(|manifest| snapshot::is_complete(manifest) || manifest.seq == base)
         .partition(|manifest| manifest.params == *params);
-    let base = *usable.start();
     if same.is_empty() && !other.is_empty() && base == 0 {
         tracing::warn!("the snapshots were learned under other parameters; learning all stored events again");
     }

@@ -10,6 +10,7 @@
 pub mod about;
 pub mod blocks;
 pub mod ids;
+pub mod intervals;
 pub mod params;
 pub mod prequential;
 pub mod ranking;
@@ -62,6 +63,12 @@ pub trait Scorer: Debug + Send {
     /// A score of each item for a user, higher is better; `scores` has shape `(n_items,)` by dense index and is
     /// overwritten. Depends on nothing but the state.
     fn score(&self, user: u32, scores: &mut [f32]);
+
+    /// As [`Scorer::score`], which the scores of items that the user has not seen are equal to, bit for bit; and items
+    /// that the user has seen are scored as if they could be chosen again.
+    fn score_with_seen(&self, user: u32, scores: &mut [f32]) {
+        self.score(user, scores);
+    }
 }
 
 /// A model that learns. One trait for every learner, so that all are evaluated, run, stored and resumed alike.
@@ -87,6 +94,54 @@ pub trait Model: Scorer + Sync {
 
     /// What it is made of.
     fn tables(&self) -> Vec<Table>;
+
+    /// What each of the user's own events adds to the score of an item, as [`Scorer::score_with_seen`] gives it. None by
+    /// a model that keeps no events of its users, and of an item that it does not know.
+    fn attribution(&self, _user: u32, _item: u32) -> Option<Attribution> {
+        None
+    }
+
+    /// As [`Scorer::score`] without the user's event with the item `without`, all else held as [`Model::attribution`]
+    /// holds it. False, and the scores are as they were, by a model that keeps no events of its users.
+    fn score_without(&self, _user: u32, _without: u32, _scores: &mut [f32]) -> bool {
+        false
+    }
+
+    /// An item's vector by which it is like others, shape `(n_factors,)`; none by a model without vectors, and of an item
+    /// that it does not know.
+    fn item_vector(&self, _item: u32) -> Option<&[f32]> {
+        None
+    }
+
+    /// A user's vector by which he is like others; the vectors of users and of items may be of different kinds.
+    fn user_vector(&self, _user: u32) -> Option<&[f32]> {
+        None
+    }
+
+    /// How alike an item is to every item, shape `(n_items,)`: the cosine, or NaN where nothing is known. False, and the
+    /// values are as they were, where the model cannot say.
+    fn similarities(&self, item: u32, similarities: &mut [f32]) -> bool {
+        let Some(own) = self.item_vector(item) else { return false };
+        for (similarity, other) in similarities.iter_mut().zip(0..) {
+            *similarity = self.item_vector(other).map_or(f32::NAN, |other| cosine(own, other));
+        }
+        true
+    }
+}
+
+/// What a user's own events add to a score: `base` and the shares add up to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attribution {
+    /// What the score would be without the events, all else of the user held as it is.
+    pub base: f32,
+    /// Dense index of the item of each event that the score depends on, and its share; the newest first.
+    pub parts: Vec<(u32, f32)>,
+}
+
+/// Cosine of two vectors of one length; NaN where one of them is zero.
+#[must_use]
+pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 /// Events of a data set: linfa's records, shape `(n_events, 2)` of user and item.

@@ -49,6 +49,37 @@ impl RatingRange {
     }
 }
 
+/// The ratings that there are, and from where on one speaks for its item.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RatingScale {
+    /// Bounds of a rating.
+    pub range: RatingRange,
+    /// Lowest rating that counts as positive.
+    pub positive: f32,
+}
+
+impl Default for RatingScale {
+    /// One to five stars, four of which are positive.
+    fn default() -> Self {
+        Self { range: RatingRange { low: 1.0, high: 5.0 }, positive: 4.0 }
+    }
+}
+
+impl RatingScale {
+    /// As the operator has set it.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self { range: RatingRange::of(&config.decode), positive: config.learn.positive_rating as f32 }
+    }
+
+    /// Whether a rating speaks for its item.
+    #[inline]
+    #[must_use]
+    pub fn is_positive(self, rating: f32) -> bool {
+        rating >= self.positive
+    }
+}
+
 /// What all learners share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Common {

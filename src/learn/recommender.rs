@@ -8,9 +8,11 @@ use ndarray::Array1;
 
 use super::about::Genres;
 use super::ids::{IdTable, Ids};
-use super::params::RatingRange;
+use super::intervals::{Intervals, UserErrors};
+use super::params::{RatingRange, RatingScale};
 use super::prequential::Prequential;
 use super::rating::RunningMean;
+use super::tables::{Frozen, Live};
 use super::{LearnError, Learned, Learner, Model, Observation, Observations, build};
 use crate::config::Config;
 use crate::decode::Event;
@@ -44,6 +46,12 @@ pub struct LearnedState {
     pub ranking: Option<Arc<dyn Model>>,
     /// Test-then-learn figures.
     pub prequential: Prequential,
+    /// How far ratings fall from what is predicted.
+    pub intervals: Intervals,
+    /// How far each user's do.
+    pub errors: UserErrors<Frozen>,
+    /// The ratings that it was learned from. From the configuration, not from the events.
+    pub scale: RatingScale,
 }
 
 impl Default for LearnedState {
@@ -56,6 +64,9 @@ impl Default for LearnedState {
             rating: Arc::new(RunningMean::default()),
             ranking: None,
             prequential: Prequential::default(),
+            intervals: Intervals::default(),
+            errors: UserErrors::default(),
+            scale: RatingScale::default(),
         }
     }
 }
@@ -71,14 +82,15 @@ impl LearnedState {
 /// The learner of the engine, moved on batch by batch.
 #[derive(Debug)]
 pub struct Recommender {
-    range: RatingRange,
-    positive_rating: f32,
+    scale: RatingScale,
     users: Ids,
     items: Ids,
     genres: Genres,
     rating: Box<dyn Learner>,
     ranking: Option<Box<dyn Learner>>,
     prequential: Prequential,
+    intervals: Intervals,
+    errors: UserErrors<Live>,
 }
 
 impl Recommender {
@@ -94,14 +106,15 @@ impl Recommender {
         }
         let ranking = if kinds.0 == kinds.1 { None } else { Some(build(kinds.1, config)?) };
         Ok(Self {
-            range: RatingRange::of(&config.decode),
-            positive_rating: config.learn.positive_rating as f32,
+            scale: RatingScale::of(config),
             users: Ids::default(),
             items: Ids::default(),
             genres: Genres::default(),
             rating,
             ranking,
             prequential: Prequential::default(),
+            intervals: Intervals::default(),
+            errors: UserErrors::default(),
         })
     }
 
@@ -109,14 +122,15 @@ impl Recommender {
     #[must_use]
     pub fn resume(config: &Config, state: LearnedState) -> Self {
         Self {
-            range: RatingRange::of(&config.decode),
-            positive_rating: config.learn.positive_rating as f32,
+            scale: RatingScale::of(config),
             users: Ids::from_table(state.users),
             items: Ids::from_table(state.items),
             genres: state.genres,
             rating: state.rating.thaw(),
             ranking: state.ranking.map(|ranking| ranking.thaw()),
             prequential: state.prequential,
+            intervals: state.intervals,
+            errors: state.errors.thaw(),
         }
     }
 
@@ -137,14 +151,17 @@ impl Recommender {
         let dataset = DatasetBase::new(Observations(events), targets);
         // The learner goes in and comes out by value, as linfa has it.
         let rating = std::mem::replace(&mut self.rating, Box::new(RunningMean::default()));
-        let Learned { learner, predicted } = self.range.fit_with(rating, &dataset)?;
+        let Learned { learner, predicted } = self.scale.range.fit_with(rating, &dataset)?;
         self.rating = learner;
         let DatasetBase { records: Observations(events), .. } = dataset;
         for (event, predicted) in events.iter().zip(&predicted) {
             if let Some(ranking) = &mut self.ranking {
                 ranking.learn(event);
             }
-            self.prequential.record(*predicted, event.target, self.range);
+            self.prequential.record(*predicted, event.target, self.scale.range);
+            let unit = self.intervals.unit(&self.errors, event.user);
+            let error = self.intervals.record(*predicted, event.target, unit, self.scale.range);
+            self.errors.add(event.user, error);
         }
         let outcome = |(event, predicted): (Observation, f32)| {
             let Observation { user, item, positive, .. } = event;
@@ -162,6 +179,9 @@ impl Recommender {
             rating: self.rating.publish(),
             ranking: self.ranking.as_mut().map(|ranking| ranking.publish()),
             prequential: self.prequential.clone(),
+            intervals: self.intervals.clone(),
+            errors: self.errors.publish(),
+            scale: self.scale,
         }
     }
 
@@ -170,8 +190,8 @@ impl Recommender {
         Observation {
             user: self.users.intern(&event.user),
             item: self.items.intern(&event.item),
-            target: target(event.rating, event.count, self.range),
-            positive: event.rating.is_none_or(|rating| rating >= self.positive_rating),
+            target: target(event.rating, event.count, self.scale.range),
+            positive: event.rating.is_none_or(|rating| self.scale.is_positive(rating)),
             count: event.count.unwrap_or(1.0),
             ts: event.ts_of_event.then_some(event.ts),
             about: self.genres.about(&event.genres, event.year),

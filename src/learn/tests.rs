@@ -61,7 +61,10 @@ fn kinds() -> impl Strategy<Value = (LearnerKind, LearnerKind)> {
 
 /// Everything that a state holds, byte for byte.
 fn bytes(state: &LearnedState) -> BTreeMap<String, Vec<u8>> {
-    let mut all = BTreeMap::from([("figures".to_owned(), to_scalars(&state.prequential))]);
+    let mut all = BTreeMap::from([("figures".to_owned(), to_scalars(&(&state.prequential, &state.intervals)))]);
+    let mut errors = Vec::new();
+    state.errors.table("errors").blocks.iter().for_each(|block| block.write(&mut errors));
+    all.insert("errors".to_owned(), errors);
     all.insert("users".to_owned(), format!("{:?}", state.users.names()).into_bytes());
     all.insert("items".to_owned(), format!("{:?}", state.items.names()).into_bytes());
     for (name, model) in [("rating", &*state.rating), ("ranking", state.ranking())] {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
 
 use crate::learn::Outcome;
 use crate::learn::blocks::{BLOCK_ROWS, Blocks, Shared};
@@ -13,6 +14,44 @@ pub type SeenBlock = Vec<Arc<RoaringBitmap>>;
 /// Positive events of [`BLOCK_ROWS`] items.
 pub type CountBlock = Vec<u64>;
 
+/// Positive events of anybody after which one counts half in each window of [`Recent`].
+pub const HALF_LIVES: [f64; 3] = [200.0, 2_000.0, 20_000.0];
+
+/// Positive events of an item, older ones counting less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recent {
+    /// Positive events of anybody up to the item's last one.
+    last: u64,
+    /// The count of each of [`HALF_LIVES`], as of the last one.
+    counts: [f64; HALF_LIVES.len()],
+}
+
+impl Recent {
+    /// The count of one of [`HALF_LIVES`] after so many positive events of anybody.
+    ///
+    /// # Panics
+    /// If `window` is no place in [`HALF_LIVES`].
+    #[must_use]
+    pub fn at(&self, now: u64, window: usize) -> f64 {
+        // In plain arithmetic: the platform's own functions differ in their last bits.
+        self.counts[window] * libm::exp2(-(now.saturating_sub(self.last) as f64) / HALF_LIVES[window])
+    }
+
+    /// Counts a positive event, with which there are `now` of anybody.
+    fn add(&mut self, now: u64) {
+        self.counts = std::array::from_fn(|window| self.at(now, window) + 1.0);
+        self.last = now;
+    }
+
+    /// Whether it is one that events can have made.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.counts.iter().all(|count| count.is_finite() && *count >= 0.0)
+    }
+}
+
+/// Recent positive events of [`BLOCK_ROWS`] items.
+pub type RecentBlock = Vec<Recent>;
+
 /// History as readers see it.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryTables {
@@ -20,6 +59,8 @@ pub struct HistoryTables {
     pub seen: Shared<SeenBlock>,
     /// Positive events by dense item index.
     pub counts: Shared<CountBlock>,
+    /// Recent positive events by dense item index; those since the snapshot, where that is of an earlier freshet.
+    pub recent: Shared<RecentBlock>,
 }
 
 impl HistoryTables {
@@ -28,6 +69,12 @@ impl HistoryTables {
     pub fn seen(&self, user: u32) -> Option<&RoaringBitmap> {
         self.seen.get(user as usize / BLOCK_ROWS)?.get(user as usize % BLOCK_ROWS).map(Arc::as_ref)
     }
+
+    /// Positive events of anybody.
+    #[must_use]
+    pub fn positives(&self) -> u64 {
+        self.counts.iter().flat_map(|block| block.iter()).sum()
+    }
 }
 
 /// History as the publisher holds it.
@@ -35,28 +82,38 @@ impl HistoryTables {
 pub(super) struct History {
     seen: Blocks<SeenBlock>,
     counts: Blocks<CountBlock>,
+    recent: Blocks<RecentBlock>,
+    positives: u64,
 }
 
 impl History {
     pub(super) fn from_tables(tables: HistoryTables) -> Self {
-        Self { seen: Blocks::from_shared(tables.seen), counts: Blocks::from_shared(tables.counts) }
+        let positives = tables.positives();
+        let HistoryTables { seen, counts, recent } = tables;
+        let (seen, counts) = (Blocks::from_shared(seen), Blocks::from_shared(counts));
+        Self { seen, counts, recent: Blocks::from_shared(recent), positives }
     }
 
     /// Takes in one event. Indexes are dense: they grow by one at a time.
     pub(super) fn observe(&mut self, outcome: &Outcome) {
         Arc::make_mut(row(&mut self.seen, outcome.user)).insert(outcome.item);
         *row(&mut self.counts, outcome.item) += u64::from(outcome.positive);
+        let recent = row(&mut self.recent, outcome.item);
+        if outcome.positive {
+            self.positives += 1;
+            recent.add(self.positives);
+        }
     }
 
     pub(super) fn publish(&mut self) -> HistoryTables {
-        HistoryTables { seen: self.seen.publish(), counts: self.counts.publish() }
+        HistoryTables { seen: self.seen.publish(), counts: self.counts.publish(), recent: self.recent.publish() }
     }
 }
 
-/// The row at a dense index, added where it is the next one.
+/// The row at a dense index, added with those before it where it is not there.
 fn row<T: Clone + Default>(blocks: &mut Blocks<Vec<T>>, index: u32) -> &mut T {
     let (block, row) = (index as usize / BLOCK_ROWS, index as usize % BLOCK_ROWS);
-    if block == blocks.len() {
+    while block >= blocks.len() {
         blocks.push(Vec::with_capacity(BLOCK_ROWS));
     }
     let rows = blocks.get_mut(block);

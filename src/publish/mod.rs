@@ -4,9 +4,12 @@
 //! Guarantees: a reader never locks and never waits, sees one moment of the stream and no mixture of two, and publishing
 //! costs what changed and not the size of the model.
 
+mod because;
+mod estimate;
+mod fold;
 pub mod history;
 mod query;
-mod readers;
+mod similar;
 mod topn;
 pub mod view;
 
@@ -14,9 +17,12 @@ use std::sync::Arc;
 
 use crate::learn::{LearnedState, Outcome};
 
+pub use because::Because;
+pub use estimate::Estimate;
+pub use fold::Together;
 use history::{History, HistoryTables};
 pub use query::Query;
-pub use readers::Readers;
+pub use similar::Representative;
 pub use topn::{Scored, top_n};
 pub use view::{Recommendation, Version, View};
 

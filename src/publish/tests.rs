@@ -1,12 +1,15 @@
 //! What must hold for every answer: the same as a full sort, nothing seen, and of one moment.
 
 use proptest::prelude::*;
+use roaring::RoaringBitmap;
 
 use super::*;
 use crate::config::Config;
 use crate::decode::testing;
 use crate::gather::MicroBatch;
 use crate::learn::Recommender;
+
+mod answers;
 
 fn recommender() -> Recommender {
     Recommender::new(&Config::default()).unwrap()

@@ -178,6 +178,7 @@ fn begin<'m>(
         manifest.seq < target.seq
             && manifest.params == target.params
             && snapshot::check_format(store.location(), manifest).is_ok()
+            && (snapshot::is_complete(manifest) || !snapshot::is_complete(target))
     });
     let none = || {
         let reason = format!("no snapshot before {} has its format and parameters; leave --from out", target.seq);
@@ -226,7 +227,7 @@ async fn learn_again(
             let other = replay.predicted_otherwise();
             let progress = Progress { seq: target.seq, batch: target.batch, ..Progress::default() };
             let (_, view) = replay.finish(&progress);
-            let learned = Encoder::new(target.params.clone()).hash(&view);
+            let learned = Encoder::new(target.params.clone()).hash_as(&view, target);
             problems.extend(difference(target, learned, other));
             Some(learned)
         }

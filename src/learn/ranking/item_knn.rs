@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::config::ItemKnnConfig;
 use crate::learn::params::ValidParams;
 use crate::learn::tables::{Entry, Frozen, Lists, Live, Matrix, Storage, Table, Tables};
-use crate::learn::{Learner, Model, Observation, Scorer};
+use crate::learn::{Attribution, Learner, Model, Observation, Scorer};
 
 /// An item that some users chose beside another.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,6 +105,23 @@ impl ItemKnn<Frozen> {
     }
 }
 
+impl<S: Storage> ItemKnn<S> {
+    /// The user's items, the oldest first, and what a neighbour of each counts for every user who chose both.
+    fn weighed(&self, user: u32) -> impl Iterator<Item = (u32, f32)> {
+        let half_life = self.params.half_life;
+        let history = self.histories.row(user);
+        (0..history.len()).rev().zip(history).map(move |(age, chosen)| {
+            let recency = if half_life > 0.0 { (-(age as f64) / half_life).exp2() } else { 1.0 };
+            (chosen.0, recency as f32 / self.counts.row(chosen.0)[0].sqrt())
+        })
+    }
+
+    /// Half of the cosine's norm: that of the item which is scored.
+    fn norm(&self, item: u32) -> Option<f32> {
+        self.counts.get(item).map(|users| 1.0 / users[0].max(1.0).sqrt())
+    }
+}
+
 impl<S: Storage> Scorer for ItemKnn<S> {
     fn rating(&self, _user: u32, _item: u32) -> Option<f32> {
         None
@@ -112,12 +129,8 @@ impl<S: Storage> Scorer for ItemKnn<S> {
 
     fn score(&self, user: u32, scores: &mut [f32]) {
         scores.fill(0.0);
-        let half_life = self.params.half_life;
-        let history = self.histories.row(user);
-        for (age, chosen) in (0..history.len()).rev().zip(history) {
-            let recency = if half_life > 0.0 { (-(age as f64) / half_life).exp2() } else { 1.0 };
-            let weight = recency as f32 / self.counts.row(chosen.0)[0].sqrt();
-            for neighbour in self.neighbours.row(chosen.0) {
+        for (chosen, weight) in self.weighed(user) {
+            for neighbour in self.neighbours.row(chosen) {
                 if let Some(score) = scores.get_mut(neighbour.item as usize) {
                     *score += neighbour.both as f32 * weight;
                 }
@@ -168,6 +181,47 @@ impl Model for ItemKnn<Frozen> {
 
     fn scalars(&self) -> Vec<u8> {
         Vec::new()
+    }
+
+    /// A score is a sum over the user's items: what each adds is its own.
+    fn attribution(&self, user: u32, item: u32) -> Option<Attribution> {
+        let norm = self.norm(item)?;
+        let part = |(chosen, weight): (u32, f32)| {
+            let row = self.neighbours.row(chosen);
+            let both = row.binary_search_by_key(&item, |neighbour| neighbour.item).map_or(0, |at| row[at].both);
+            (chosen, both as f32 * weight * norm)
+        };
+        // The newest first.
+        let mut parts: Vec<_> = self.weighed(user).map(part).collect();
+        parts.reverse();
+        Some(Attribution { base: 0.0, parts })
+    }
+
+    fn score_without(&self, user: u32, without: u32, scores: &mut [f32]) -> bool {
+        self.score(user, scores);
+        if let Some((chosen, weight)) = self.weighed(user).find(|(chosen, _)| *chosen == without) {
+            for neighbour in self.neighbours.row(chosen) {
+                let norm = self.norm(neighbour.item).unwrap_or(0.0);
+                if let Some(score) = scores.get_mut(neighbour.item as usize) {
+                    *score -= neighbour.both as f32 * weight * norm;
+                }
+            }
+        }
+        true
+    }
+
+    /// The cosines of its neighbours; it has no vectors.
+    fn similarities(&self, item: u32, similarities: &mut [f32]) -> bool {
+        let Some(norm) = self.norm(item) else { return false };
+        similarities.fill(f32::NAN);
+        for neighbour in self.neighbours.row(item) {
+            let other = self.norm(neighbour.item).unwrap_or(0.0);
+            if let Some(similarity) = similarities.get_mut(neighbour.item as usize) {
+                // Of what a user chose again after it had left his history, both can be more than either.
+                *similarity = (neighbour.both as f32 * norm * other).min(1.0);
+            }
+        }
+        true
     }
 
     fn tables(&self) -> Vec<Table> {

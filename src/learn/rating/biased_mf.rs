@@ -186,6 +186,14 @@ impl Model for BiasedMf<Frozen> {
         Box::new(self.melt())
     }
 
+    fn item_vector(&self, item: u32) -> Option<&[f32]> {
+        self.item(item).map(|(factors, _)| factors)
+    }
+
+    fn user_vector(&self, user: u32) -> Option<&[f32]> {
+        self.user(user).map(|(factors, _)| factors)
+    }
+
     fn scalars(&self) -> Vec<u8> {
         to_scalars(&self.scalars)
     }

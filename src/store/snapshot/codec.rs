@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Scalars;
+use crate::learn::intervals::Intervals;
 use crate::learn::tables::{Block as Kind, Codec, Stored};
-use crate::publish::history::{CountBlock, SeenBlock};
+use crate::publish::history::{CountBlock, Recent, RecentBlock, SeenBlock};
 use crate::store::{Block, Hash};
 
 const MAGIC: &[u8; 4] = b"FRB1";
@@ -134,6 +135,48 @@ impl Kind for CountBlock {
 
     fn read(bytes: &[u8]) -> Result<Self, String> {
         read_postcard(bytes)
+    }
+}
+
+/// Intervals around predictions.
+impl Codec for Intervals {
+    fn kind(&self) -> u8 {
+        Self::KIND
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        write_postcard(self, bytes);
+    }
+}
+
+impl Kind for Intervals {
+    const KIND: u8 = 12;
+
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        read_postcard(bytes).and_then(|read: Self| {
+            if read.is_whole() { Ok(read) } else { Err("its bounds are none that events can have made".into()) }
+        })
+    }
+}
+
+/// Recent events of each item.
+impl Codec for RecentBlock {
+    fn kind(&self) -> u8 {
+        Self::KIND
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        write_postcard(self, bytes);
+    }
+}
+
+impl Kind for RecentBlock {
+    const KIND: u8 = 13;
+
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        read_postcard(bytes).and_then(|read: Self| {
+            if read.iter().all(Recent::is_whole) { Ok(read) } else { Err("it holds a count that is none".into()) }
+        })
     }
 }
 

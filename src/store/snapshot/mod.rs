@@ -18,12 +18,14 @@ use sha2::{Digest, Sha256};
 use super::{Block, Counts, Hash, Manifest, SNAPSHOT_FORMAT, Section, Store, StoreError};
 use crate::consume::Offsets;
 use crate::learn::about::Genres;
+use crate::learn::blocks::Shared;
 use crate::learn::ids::IdTable;
-use crate::learn::params::{self, Named};
+use crate::learn::intervals::{Intervals, UserErrors};
+use crate::learn::params::{self, Named, RatingScale};
 use crate::learn::prequential::Prequential;
-use crate::learn::tables::{self, Block as _, Codec, FloatBlock, Table, Tables};
+use crate::learn::tables::{self, Block as _, Codec, FloatBlock, Frozen, Table, Tables};
 use crate::learn::{self, LearnedState, Model};
-use crate::publish::history::HistoryTables;
+use crate::publish::history::{HistoryTables, RecentBlock};
 use crate::publish::{Version, View};
 
 /// Hashes that one index block lists: 128 KiB.
@@ -35,6 +37,10 @@ const USER_IDS: &str = "user_ids";
 const ITEM_IDS: &str = "item_ids";
 const SEEN: &str = "seen";
 const COUNTS: &str = "counts";
+/// Names of the sections that a model has which this or a later freshet has learned from its first event on.
+const INTERVALS: &str = "intervals";
+const ERRORS: &str = "errors";
+const RECENT: &str = "recent";
 /// What the names of the two models' own sections begin with.
 const RATING: &str = "rating.";
 const RANKING: &str = "ranking.";
@@ -195,6 +201,15 @@ fn parts(view: &View) -> Vec<Table> {
         let named = |table: Table| Table { name: format!("{prefix}{}", table.name), ..table };
         model.tables().into_iter().map(named).collect()
     };
+    // What an earlier freshet has not learned is left out, so that its snapshots are written as they were.
+    if learned.intervals.events() > 0 {
+        let intervals = Shared::from_iter([Arc::new(learned.intervals.clone())]);
+        parts.push(Table::new(INTERVALS, 1, &intervals));
+        parts.push(learned.errors.table(ERRORS));
+    }
+    if !history.recent.is_empty() {
+        parts.push(Table::new(RECENT, items, &history.recent));
+    }
     parts.extend(own(RATING, &*learned.rating));
     parts.extend(learned.ranking.iter().flat_map(|model| own(RANKING, &**model)));
     parts
@@ -205,6 +220,12 @@ impl Encoder {
     #[must_use]
     pub fn hash(mut self, view: &View) -> Hash {
         self.encode(view, Taken::default()).manifest.sha256
+    }
+
+    /// Hash of the model that a view holds, as far as `manifest` is of it: one of an earlier freshet lacks sections.
+    #[must_use]
+    pub fn hash_as(self, view: &View, manifest: &Manifest) -> Hash {
+        self.hash(&if is_complete(manifest) { view.clone() } else { view.without_additions() })
     }
 }
 
@@ -258,6 +279,13 @@ pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result
     Ok(View::new(version, learned, history))
 }
 
+/// Whether a snapshot holds all that this program learns. Where it does not, learning from it on gives another model than
+/// learning all events.
+#[must_use]
+pub fn is_complete(manifest: &Manifest) -> bool {
+    [INTERVALS, ERRORS, RECENT].iter().all(|name| manifest.sections.iter().any(|section| section.name == *name))
+}
+
 /// Whether this program reads the format of a snapshot.
 ///
 /// # Errors
@@ -284,7 +312,8 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
     let scalars = scalars.front().ok_or("it has no scalars")?;
     let users = IdTable::from_names(tables.take(USER_IDS)?.1);
     let items = IdTable::from_names(tables.take(ITEM_IDS)?.1);
-    let history = HistoryTables { seen: tables.take(SEEN)?.1, counts: tables.take(COUNTS)?.1 };
+    let (intervals, errors, recent) = additions(&mut tables)?;
+    let history = HistoryTables { seen: tables.take(SEEN)?.1, counts: tables.take(COUNTS)?.1, recent };
     let model = |kind, prefix: &str, scalars: &[u8]| {
         let own = |(name, part): (&String, &(u64, Vec<tables::Stored>))| {
             name.strip_prefix(prefix).map(|name| (name.to_owned(), part.clone()))
@@ -294,7 +323,19 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
     let rating = model(config.learn.rating, RATING, &scalars.rating)?;
     let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
     let (prequential, genres) = (scalars.prequential.clone(), scalars.genres.clone());
-    Ok((LearnedState { users, items, genres, rating, ranking, prequential }, history))
+    let scale = RatingScale::of(&config);
+    Ok((LearnedState { users, items, genres, rating, ranking, prequential, intervals, errors, scale }, history))
+}
+
+/// What the snapshots of an earlier freshet lack; nothing learned where it is not there.
+fn additions(tables: &mut Tables) -> Result<(Intervals, UserErrors<Frozen>, Shared<RecentBlock>), String> {
+    let intervals =
+        if tables.parts.contains_key(INTERVALS) { tables.take::<Intervals>(INTERVALS)?.1 } else { Shared::new() };
+    let errors =
+        if tables.parts.contains_key(ERRORS) { UserErrors::read(tables, ERRORS)? } else { UserErrors::default() };
+    let recent = if tables.parts.contains_key(RECENT) { tables.take(RECENT)?.1 } else { Shared::new() };
+    let intervals = intervals.front().map(|intervals| Intervals::clone(intervals)).unwrap_or_default();
+    Ok((intervals, errors, recent))
 }
 
 /// Block hashes of each section by its name, checked against the hash of the whole.

@@ -90,19 +90,43 @@ fn a_snapshot_costs_what_has_changed() {
     let mut encoder = Encoder::new(params());
     let view = model.learn((0..1_280).map(|n| (n, n)));
     let Encoded { manifest: first, new: all, .. } = encoder.encode(&view, Taken::default());
-    assert!(first.sections.iter().filter(|section| section.name != "scalars").all(|section| section.blocks == 10));
+    let tables = first.sections.iter().filter(|section| !["scalars", "intervals"].contains(&section.name.as_str()));
+    assert!(tables.into_iter().all(|section| section.blocks == 10));
     assert_eq!(encoder.encode(&view, Taken::default()).manifest, first, "nothing has changed");
     // One event between a known user and item: a block of each table, its index, and the scalars.
     let view = model.learn([(5, 5)]);
     let Encoded { manifest: second, new, blocks } = encoder.encode(&view, Taken::default());
     let fresh = new.iter().filter(|block| !all.contains(block)).count();
-    assert_eq!(fresh, 2 + 2 * 2, "scalars and two factor tables; the item was seen before, and a 1 is no like");
+    assert_eq!(
+        fresh,
+        2 + 2 + 3 * 2,
+        "scalars, intervals, errors and two factor tables; the item was seen before, and a 1 is no like"
+    );
     assert_ne!(second.sha256, first.sha256);
     encoder.forget();
     let again = encoder.encode(&view, Taken::default());
     let handed_out: BTreeSet<Hash> = again.new.iter().map(|block| block.hash).collect();
     assert_eq!((again.manifest, &handed_out), (second, &blocks.into_iter().collect()), "all blocks, and all are named");
     assert!(handed_out.len() > new.len());
+}
+
+#[tokio::test]
+async fn a_snapshot_of_an_earlier_freshet_is_read_written_as_it_was_and_told_from_a_complete_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let whole = Model::new().learn((0..300).map(|n| (n % 30, n * 7 % 90)));
+    let Encoded { manifest: complete, .. } = Encoder::new(params()).encode(&whole, Taken::default());
+    let Encoded { manifest: earlier, new, .. } =
+        Encoder::new(params()).encode(&whole.without_additions(), Taken::default());
+    assert_eq!([&complete, &earlier].map(is_complete), [true, false]);
+    store.put_blocks(new.into()).await.unwrap();
+    let view = load(&*store, &earlier).await.unwrap();
+    assert_eq!(Encoder::new(params()).encode(&view, Taken::default()).manifest, earlier);
+    // What was learned again is compared as far as the earlier one goes.
+    assert_eq!(Encoder::new(params()).hash_as(&whole, &earlier), earlier.sha256);
+    assert_eq!(Encoder::new(params()).hash_as(&whole, &complete), complete.sha256);
+    assert_eq!(view.learned().intervals.reached(0), None);
+    assert!(view.trending(0).iter().all(|count| *count == 0.0));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::learn::tables::Storage;
 /// Groups of columns that are sums over pairs, of each weight one.
 pub(super) const GROUPS: usize = 2;
 
-/// Columns that are sums over pairs.
+/// Columns that are sums over pairs, the first of a row.
 pub(super) const OF_PAIRS: usize = GROUPS * WEIGHTS;
 
 /// Columns of the item itself: popularity, recent popularity, age, share of positive events, choice at this stage.
@@ -33,7 +33,7 @@ const OF_FACTORS: usize = 2;
 const ITEM: usize = OF_PAIRS;
 const FACTORS: usize = ITEM + OF_ITEM;
 const PROFILE: usize = FACTORS + OF_FACTORS;
-const SEQUENCE: usize = PROFILE + profile::COLUMNS;
+pub(super) const SEQUENCE: usize = PROFILE + profile::COLUMNS;
 
 /// Columns of a candidate; the last ones are empty, so that rows are whole vector registers.
 pub(super) const COLUMNS: usize = (SEQUENCE + SEQUENCES).next_multiple_of(8);
@@ -52,6 +52,8 @@ pub(super) type Row = [f32; COLUMNS];
 pub(super) struct Columns {
     user: u32,
     candidates: Vec<u32>,
+    /// One over the mean of each sum over the candidates; 0 where there is none.
+    scales: [f32; OF_PAIRS],
     /// Where each item is among the candidates, from 1; 0 for one that is none. Shape `(n_items,)`.
     places: Vec<u32>,
     /// Sums over pairs, shape `(n_candidates + 1, OF_PAIRS)`; the first takes what is no candidate's.
@@ -63,6 +65,20 @@ pub(super) struct Columns {
 impl Columns {
     /// Sums up what the user's newest items say of the candidates, which are distinct. `history` has the newest first.
     pub(super) fn ask<S: Storage>(&mut self, model: &Blend<S>, user: u32, history: &[Visit], candidates: &[u32]) {
+        let visits = &history[..history.len().min(model.params.recent)];
+        self.ask_again(model, user, &visits.iter().map(Some), candidates);
+        self.scales = self.scales();
+    }
+
+    /// As [`Columns::ask`] for other candidates or fewer visits, on the scales of the last one: a visit that is none adds
+    /// nothing, and the others keep their age.
+    pub(super) fn ask_again<'v, S: Storage>(
+        &mut self,
+        model: &Blend<S>,
+        user: u32,
+        visits: &(impl Iterator<Item = Option<&'v Visit>> + Clone),
+        candidates: &[u32],
+    ) {
         self.user = user;
         for item in self.candidates.drain(..) {
             self.places[item as usize] = 0;
@@ -74,25 +90,13 @@ impl Columns {
         }
         self.sums.clear();
         self.sums.resize(candidates.len() + 1, [0.0; OF_PAIRS]);
-        let history = &history[..history.len().min(model.params.recent)];
-        self.sum_pairs(model, history);
-        for (sequence, user) in model.sequences.iter().zip(&mut self.users) {
-            sequence.user(history, user);
-        }
-    }
-
-    fn sum_pairs<S: Storage>(&mut self, model: &Blend<S>, history: &[Visit]) {
-        let mut recency = [1.0; OF_PAIRS];
-        for visit in history {
-            let events = model.counts.of(visit.item).events;
-            // Half of the cosine's norm: the other half, of the candidate, is left to the weight of its popularity.
-            let norm = 1.0 / events.max(1.0).sqrt();
-            let mut factors = recency.map(|recency| recency * norm);
-            if !visit.positive {
-                (0..GROUPS).for_each(|group| factors[group * WEIGHTS + TOGETHER] = 0.0);
+        for (visit, recency) in visits.clone().zip(recencies(&model.settings.recency)) {
+            if let Some(visit) = visit {
+                self.add(model.pairs.row(visit.item), &factors(model, visit, &recency));
             }
-            self.add(model.pairs.row(visit.item), &factors);
-            recency.iter_mut().zip(model.settings.recency).for_each(|(recency, kept)| *recency *= kept);
+        }
+        for (sequence, user) in model.sequences.iter().zip(&mut self.users) {
+            sequence.user(visits.clone(), user);
         }
     }
 
@@ -119,15 +123,19 @@ impl Columns {
         total.map(|total| if total > 1e-20 { count / total } else { 0.0 })
     }
 
+    /// What sums over pairs are multiplied by.
+    pub(super) fn scale(&self) -> &[f32; OF_PAIRS] {
+        &self.scales
+    }
+
     /// Hands on the columns of each candidate in order, for users at this stage of their history.
     pub(super) fn each<S: Storage>(&self, model: &Blend<S>, stage: usize, mut take: impl FnMut(u32, &Row)) {
         let moment = Moment::of(model, stage);
         let asked = Asked::of(model, self.user);
-        let scales = self.scales();
         for (item, sums) in self.candidates.iter().zip(&self.sums[1..]) {
             let mut row = [0.0; COLUMNS];
-            for ((x, sum), scale) in row.iter_mut().zip(sums).zip(&scales) {
-                *x = ln(sum * scale + SMOOTHING);
+            for ((x, sum), scale) in row.iter_mut().zip(sums).zip(&self.scales) {
+                *x = of_sum(*sum, *scale);
             }
             row[ITEM..FACTORS].copy_from_slice(&of_item(&model.counts.of(*item), &moment));
             row[FACTORS..PROFILE].copy_from_slice(&asked.of_factors(model, *item));
@@ -140,6 +148,31 @@ impl Columns {
             take(*item, &row);
         }
     }
+}
+
+/// The column of a sum over pairs.
+#[inline]
+pub(super) fn of_sum(sum: f32, scale: f32) -> f32 {
+    ln(sum * scale + SMOOTHING)
+}
+
+/// What a visit weighs in each sum by its age alone, the newest first.
+pub(super) fn recencies(kept: &[f32; OF_PAIRS]) -> impl Iterator<Item = [f32; OF_PAIRS]> {
+    let older = |recency: &[f32; OF_PAIRS]| Some(std::array::from_fn(|at| recency[at] * kept[at]));
+    std::iter::successors(Some([1.0; OF_PAIRS]), older)
+}
+
+/// What the weights of a visit's pairs are multiplied by in each sum.
+#[inline]
+pub(super) fn factors<S: Storage>(model: &Blend<S>, visit: &Visit, recency: &[f32; OF_PAIRS]) -> [f32; OF_PAIRS] {
+    let events = model.counts.of(visit.item).events;
+    // Half of the cosine's norm: the other half, of the candidate, is left to the weight of its popularity.
+    let norm = 1.0 / events.max(1.0).sqrt();
+    let mut factors = recency.map(|recency| recency * norm);
+    if !visit.positive {
+        (0..GROUPS).for_each(|group| factors[group * WEIGHTS + TOGETHER] = 0.0);
+    }
+    factors
 }
 
 /// The user as the factorizations see him, and his taste.

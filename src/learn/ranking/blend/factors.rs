@@ -136,6 +136,11 @@ impl<S: Storage> Factors<S> {
         self.users.get(user)
     }
 
+    /// An item's vector.
+    pub(super) fn item(&self, item: u32) -> Option<&[f32]> {
+        self.items.get(item)
+    }
+
     /// How much a user would choose an item: about 1 for what was chosen, about 0 for what nobody like him chose.
     #[inline]
     pub(super) fn score(&self, user: &[f32], item: u32) -> f32 {

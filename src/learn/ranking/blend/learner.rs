@@ -212,6 +212,10 @@ impl Scorer for BlendLearner {
     fn score(&self, user: u32, scores: &mut [f32]) {
         self.model.score(user, scores);
     }
+
+    fn score_with_seen(&self, user: u32, scores: &mut [f32]) {
+        self.model.score_with_seen(user, scores);
+    }
 }
 
 impl Learner for BlendLearner {

@@ -10,6 +10,7 @@
 //! An event costs the same however many users and items there are: the items of a user that count, the pairs of an
 //! item, and the candidates that a choice is learned among all have a bound. Only scoring for a reader is over all items.
 
+mod asked;
 mod columns;
 mod counts;
 mod draw;
@@ -26,10 +27,11 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 
-use columns::{Columns, OF_PAIRS};
+use asked::Asked;
+use columns::OF_PAIRS;
 use counts::Counts;
 use factors::{Factors, Grams};
-use history::{Histories, STAGES, Visit, stage};
+use history::{Histories, STAGES, Visit};
 pub use learner::BlendLearner;
 use pairs::{Pairs, TOGETHER, WEIGHTS};
 use profile::{Profiles, Shares};
@@ -40,7 +42,7 @@ use crate::config::{BiasedMfConfig, BlendConfig};
 use crate::learn::params::{Common, ValidParams};
 use crate::learn::rating::BiasedMf;
 use crate::learn::tables::{Frozen, Live, Storage, Table, Tables};
-use crate::learn::{Learner, Model, Observation, Scorer, checked, from_scalars, to_scalars};
+use crate::learn::{Attribution, Learner, Model, Observation, Scorer, checked, from_scalars, to_scalars};
 
 /// Score of an item that nobody has chosen, or that the user has seen: below that of every other.
 const NO_CANDIDATE: f32 = f32::MIN;
@@ -246,21 +248,15 @@ impl<S: Storage> Scorer for Blend<S> {
 
     fn score(&self, user: u32, scores: &mut [f32]) {
         scores.fill(NO_CANDIDATE);
-        let history: Vec<Visit> = self.history(user).collect();
-        let mut seen = vec![false; self.counts.len()];
-        for visit in &history {
-            seen[visit.item as usize] = true;
-        }
-        let candidates: Vec<u32> = self.counts.known().filter(|item| !seen[*item as usize]).collect();
-        let mut columns = Columns::default();
-        columns.ask(self, user, &history, &candidates);
-        let stage = stage(self.histories.events(user));
-        let weights = self.scalars.weights.at(stage);
-        columns.each(self, stage, |item, row| {
-            if let Some(score) = scores.get_mut(item as usize) {
-                *score = weights::score(&weights, row);
-            }
-        });
+        Asked::of(self, user).score(scores);
+    }
+
+    fn score_with_seen(&self, user: u32, scores: &mut [f32]) {
+        scores.fill(NO_CANDIDATE);
+        let mut asked = Asked::of(self, user);
+        asked.score(scores);
+        asked.ask_seen();
+        asked.score(scores);
     }
 }
 
@@ -271,6 +267,26 @@ impl Model for Blend<Frozen> {
 
     fn scalars(&self) -> Vec<u8> {
         to_scalars(&(&self.scalars, self.ratings.scalars()))
+    }
+
+    fn attribution(&self, user: u32, item: u32) -> Option<Attribution> {
+        self.counts.is_known(item).then(|| Asked::of(self, user).attribution(item))
+    }
+
+    fn score_without(&self, user: u32, without: u32, scores: &mut [f32]) -> bool {
+        scores.fill(NO_CANDIDATE);
+        let mut asked = Asked::of(self, user);
+        asked.ask_without(without);
+        asked.score(scores);
+        true
+    }
+
+    fn item_vector(&self, item: u32) -> Option<&[f32]> {
+        self.factors.item(item)
+    }
+
+    fn user_vector(&self, user: u32) -> Option<&[f32]> {
+        self.factors.user(user)
     }
 
     fn tables(&self) -> Vec<Table> {

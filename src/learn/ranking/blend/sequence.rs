@@ -74,16 +74,33 @@ impl<S: Storage> Sequence<S> {
         self.inputs.len().min(self.outputs.len())
     }
 
-    /// The user as a vector of shape `(n_factors,)`; `history` has the newest visit first.
-    pub(super) fn user(&self, history: &[Visit], user: &mut Vec<f32>) {
+    /// The user as a vector of shape `(n_factors,)`; `visits` has the newest one first, and those that are none add
+    /// nothing.
+    pub(super) fn user<'v>(&self, visits: impl Iterator<Item = Option<&'v Visit>>, user: &mut Vec<f32>) {
         let k = self.factors;
         user.clear();
         user.resize(k, 0.0);
-        for (visit, weight) in history.iter().zip(weights(self.settings.decay)) {
-            let Some(row) = self.inputs.get(visit.item) else { continue };
-            let vector = &row[place(k, visit)..][..k];
+        for (visit, weight) in visits.zip(weights(self.settings.decay)) {
+            let Some(vector) = visit.and_then(|visit| self.input(visit)) else { continue };
             user.iter_mut().zip(vector).for_each(|(sum, x)| *sum += weight * x);
         }
+    }
+
+    /// The vector for a visit, shape `(n_factors,)`.
+    #[inline]
+    fn input(&self, visit: &Visit) -> Option<&[f32]> {
+        let row = self.inputs.get(visit.item)?;
+        Some(&row[place(self.factors, visit)..][..self.factors])
+    }
+
+    /// What each visit adds to how well an item comes next, the newest first.
+    pub(super) fn shares(&self, visits: &[Visit], item: u32) -> impl Iterator<Item = f32> {
+        let (vector, _) = self.outputs.row(item).split_at(self.factors);
+        let weights = weights(self.settings.decay).chain(std::iter::repeat(0.0));
+        visits
+            .iter()
+            .zip(weights)
+            .map(move |(visit, weight)| weight * self.input(visit).map_or(0.0, |x| dot(x, vector)))
     }
 
     /// How well an item comes next to a user.
@@ -133,7 +150,7 @@ impl Sequence<Live> {
     /// first. Each of the others stands for more of its kind where they were sampled: `correction` is the logarithm of
     /// how many.
     pub(super) fn step(&mut self, history: &[Visit], items: &[u32], correction: f32, work: &mut Work) {
-        self.user(history, &mut work.user);
+        self.user(history.iter().map(Some), &mut work.user);
         self.chances(items, correction, work);
         self.step_outputs(items, work);
         self.step_inputs(history, &work.gradient);
@@ -245,7 +262,7 @@ mod tests {
     /// Logarithm of the chance of the item that came next, in double precision.
     fn likelihood(model: &Sequence<Live>, history: &[Visit]) -> f64 {
         let mut user = Vec::new();
-        model.user(history, &mut user);
+        model.user(history.iter().map(Some), &mut user);
         let score = |at: usize| {
             let correction = if at + 1 == ITEMS.len() { 0.0 } else { CORRECTION };
             f64::from(model.score(&user, ITEMS[at]) + correction)

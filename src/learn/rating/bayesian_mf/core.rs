@@ -135,6 +135,12 @@ impl<S: Storage> Core<S> {
         shape.split(row)
     }
 
+    /// The factors in a row of a user or an item.
+    pub(super) fn factors<'r>(&self, row: &'r [f32]) -> Option<&'r [f32]> {
+        let shape = self.settings.shape;
+        row.get(shape.bias() + 1..shape.features)
+    }
+
     /// Predicted rating, finite and unbounded; `mean` is that of all ratings.
     #[inline]
     pub(super) fn predict(user: &UserSide<'_>, item: Row<'_>, mean: f32) -> f32 {

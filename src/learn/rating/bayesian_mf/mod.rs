@@ -291,6 +291,15 @@ impl Model for BayesianMf<Frozen> {
         })
     }
 
+    /// The slow core's factors, without the bias and without what is counted or told.
+    fn item_vector(&self, item: u32) -> Option<&[f32]> {
+        self.slow.factors(self.slow.items.get(item)?)
+    }
+
+    fn user_vector(&self, user: u32) -> Option<&[f32]> {
+        self.slow.factors(self.slow.users.get(user)?)
+    }
+
     fn scalars(&self) -> Vec<u8> {
         let Self { mean, stack, slow, fast, .. } = self;
         let fast = fast.as_ref().map(|fast| fast.prior.clone());
