@@ -4,6 +4,9 @@
 //! Prometheus. Guarantees: a request never waits for learning or for
 //! the store, an error is problem+json with a stable code, and no answer holds a secret.
 
+#[allow(dead_code, reason = "used by the routes that come next")]
+mod body;
+pub mod catalog;
 mod health;
 mod metrics;
 mod model;
@@ -21,11 +24,13 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::Level;
@@ -71,6 +76,9 @@ pub fn app(state: AppState) -> Router {
         .route("/", get(page::page))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(state.config.max_body))
+        // What it does not know it leaves to `body::read`, which says so; the limit is on what comes out of it.
+        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
         .layer(CatchPanicLayer::custom(problem::panicked))
         // A 503 of /readyz is an answer and no failure; what does fail logs its cause where it knows it.

@@ -50,7 +50,7 @@ async fn state() -> Served {
     publisher.publish(recommender.publish(), Version::after(&batch, 0));
     let status = Status::new([("learner".to_owned(), json!("biased-mf"))].into());
     let item = Item { id: "3".into(), title: "Fargo (1996)".into(), genres: vec!["Crime".into()], ..Item::default() };
-    status.items.store(Arc::new([("3".to_owned(), item)].into()));
+    status.catalog.replace([item], []);
     let state = AppState {
         published: readers,
         status: Arc::new(status),
