@@ -1,5 +1,7 @@
 //! Each route as a client sees it: success, cold, bad input, not ready.
 
+mod changes;
+
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::time::Duration;
