@@ -1,21 +1,27 @@
-// Freshet: sends what visitors do. <script src="https://freshet.example/freshet.js" data-key="…"></script>
-// freshet.track(user, item, rating?, more?) queues an event; freshet.flush() sends at once and resolves with the token
-// that makes reading wait for what was sent: GET /recommend/{user}?token=…
+// freshet.track(user, item, rating?, more?) queues an event; freshet.flush() sends at once and resolves with a token:
+// GET /recommend/{user}?token=… waits for what was sent. An ingest key goes into data-key of the script's tag.
 (() => {
   "use strict";
   const me = document.currentScript, key = me.dataset.key;
   const url = new URL("events", me.src).href;
   const wait = 250, batch = 20, most = 1000, longest = 60000;
   const run = Math.random().toString(36).slice(2) + Date.now().toString(36);
-  let queue = [], count = 0, timer = 0, pause = 0, sending = null, token = null;
+  const reached = {};
+  let queue = [], count = 0, timer = 0, pause = 0, sending = null;
 
-  const lines = (events) => events.map((event) => JSON.stringify(event) + "\n").join("");
+  const lines = (events) => events.map((event) => JSON.stringify(event)).join("\n");
+
+  // The furthest of each partition, so that one token stands for all that was sent.
+  const reach = (token) => token.split(".").forEach((one) => {
+    const [partition, next] = one.split(":");
+    reached[partition] = Math.max(reached[partition] || 0, next);
+  });
 
   const later = (ms) => {
     if (!timer) timer = setTimeout(() => { timer = 0; flush().catch(() => {}); }, ms);
   };
 
-  // Only fetch tells whether it arrived, so that it is sent again if not. The id keeps it from counting twice.
+  // Only fetch tells whether it arrived; sent again, the id keeps it from counting twice.
   const send = async () => {
     while (queue.length) {
       const events = queue.slice(0, batch);
@@ -24,7 +30,7 @@
       let answer;
       try {
         answer = await fetch(url, { method: "POST", body: lines(events), headers, keepalive: true });
-        if (answer.status >= 500 || answer.status === 429) throw new Error("Freshet answers " + answer.status);
+        if (answer.status >= 500 || answer.status === 429) throw new Error("status " + answer.status);
       } catch (error) {
         pause = Math.min(pause * 2 || 500, longest);
         clearTimeout(timer);
@@ -35,10 +41,10 @@
       pause = 0;
       const sent = new Set(events);
       queue = queue.filter((event) => !sent.has(event));
-      if (answer.ok) token = (await answer.json()).token;
+      if (answer.ok) reach((await answer.json()).token);
       else console.warn("Freshet has refused events:", await answer.text());
     }
-    return token;
+    return Object.entries(reached).map((one) => one.join(":")).join(".");
   };
 
   const flush = () => {
@@ -56,7 +62,7 @@
     else later(Math.max(wait, pause));
   };
 
-  // The page may be gone before an answer comes. A beacon outlives it, but cannot carry a key.
+  // A beacon outlives the page, but cannot carry a key.
   const leave = () => {
     if (!queue.length) return;
     if (!key && navigator.sendBeacon && navigator.sendBeacon(url, lines(queue))) queue = [];

@@ -25,7 +25,7 @@ use crate::store;
 /// What handlers answer from, and the folder of its store and its log.
 struct Served {
     state: AppState,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Deref for Served {
@@ -63,7 +63,7 @@ async fn state() -> Served {
         kept: Arc::new(Kept::new(config.serve.cache_bytes)),
         config: Arc::new(config.serve),
     };
-    Served { state, _dir: dir }
+    Served { state, dir }
 }
 
 async fn get(state: &Served, path: &str) -> (u16, String, Value) {

@@ -213,3 +213,49 @@ impl Producer for KafkaProducer {
         self.role.tally.counts()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::{Offset, TopicPartitionList};
+
+    use super::*;
+    use crate::capture::producer::testing::record;
+    use crate::config::Config;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_receipt_says_where_each_record_is_or_why_none_is() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("ratings", 3, 1).unwrap();
+        let mut broker = Config::default().broker;
+        broker.servers = cluster.bootstrap_servers();
+        broker.properties.insert("message.max.bytes".into(), "2000".into());
+        let producer = KafkaProducer::open(&broker, Haste::Prompt(Duration::from_secs(20))).await.unwrap();
+        producer.send(record("a", "0")).await.unwrap();
+        let mut records: Vec<_> =
+            (1..=500).map(|number| record(&(number % 7).to_string(), &number.to_string())).collect();
+        records.push(record("a", &"x".repeat(3000)));
+        let mut receipts = producer.append(records).await.unwrap();
+        assert!(receipts.pop().unwrap().unwrap_err().contains("MessageSizeTooLarge"), "the last one is too large");
+        for (receipt, number) in receipts.into_iter().zip(1..) {
+            let place = receipt.unwrap();
+            if number % 100 == 0 {
+                assert_eq!(payload_at(&broker, place), number.to_string(), "{place:?}");
+            }
+        }
+        let counts = producer.flush().await.unwrap();
+        assert_eq!((counts.delivered, counts.failed), (501, 1));
+        assert!(producer.role.receipts.waiting.lock().is_empty());
+    }
+
+    fn payload_at(broker: &BrokerConfig, place: Place) -> String {
+        let mut reading = kafka_link::client_config(broker, &[]);
+        let consumer: BaseConsumer = reading.set("group.id", "test").create().unwrap();
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset("ratings", place.partition, Offset::Offset(place.offset)).unwrap();
+        consumer.assign(&from).unwrap();
+        let found = consumer.poll(Duration::from_secs(20)).expect("a record").unwrap();
+        String::from_utf8(found.payload().unwrap().to_vec()).unwrap()
+    }
+}

@@ -38,7 +38,7 @@ async fn post(state: &AppState, kind: &str, body: impl Into<Body>) -> (u16, Valu
 
 /// Payloads on the log, in their order.
 fn logged(state: &Served) -> Vec<Value> {
-    let log = rusqlite::Connection::open(state._dir.path().join("log.db")).unwrap();
+    let log = rusqlite::Connection::open(state.dir.path().join("log.db")).unwrap();
     let mut statement = log.prepare("SELECT payload FROM records ORDER BY seq").unwrap();
     let payloads = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
     payloads.map(|payload| serde_json::from_slice(&payload.unwrap()).unwrap()).collect()
@@ -180,7 +180,7 @@ impl Producer for Silent {
 async fn what_the_log_has_not_is_not_acknowledged() {
     let mut state = state().await;
     let event = || json!({ "user": "u", "item": "1" }).to_string();
-    let log = rusqlite::Connection::open(state._dir.path().join("log.db")).unwrap();
+    let log = rusqlite::Connection::open(state.dir.path().join("log.db")).unwrap();
     log.execute("DELETE FROM topics", []).unwrap();
     let (status, headers, answer) = ask(&state, request("POST", "/events", JSON, event())).await;
     assert_eq!(
@@ -191,7 +191,8 @@ async fn what_the_log_has_not_is_not_acknowledged() {
 
     let mut config = ServeConfig::clone(&state.config);
     config.request_timeout = Duration::from_millis(200);
-    (state.state.config, state.state.log) = (Arc::new(config), Some(Arc::new(Silent)));
+    state.state.config = Arc::new(config);
+    state.state.log = Some(Arc::new(Silent));
     let (status, answer) = post(&state, JSON, event()).await;
     assert_eq!((status, &answer["code"]), (503, &json!("log_unavailable")));
     assert!(answer["detail"].as_str().unwrap().contains("within 0.2 s"), "{answer}");

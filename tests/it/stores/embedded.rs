@@ -87,7 +87,7 @@ async fn a_file_of_the_first_version_is_upgraded_with_what_it_holds() {
     store.persist(claim.epoch, &next).await.unwrap();
     assert_eq!(all_events(&store).await.len(), 30);
     assert_eq!(store.reject_counts().await.unwrap()[&Reason::Empty], 1);
-    assert_eq!(store.catalog().await.unwrap().items, [item.clone()]);
+    assert_eq!(store.catalog().await.unwrap().items, std::slice::from_ref(&item));
     store.set_item(&Item { hidden: true, ..item }).await.unwrap();
     assert!(store.catalog().await.unwrap().items[0].hidden);
 }
