@@ -11,11 +11,10 @@
 
   const lines = (events) => events.map((event) => JSON.stringify(event)).join("\n");
 
-  // The furthest of each partition, so that one token stands for all that was sent.
-  const reach = (token) => token.split(".").forEach((one) => {
-    const [partition, next] = one.split(":");
-    reached[partition] = Math.max(reached[partition] || 0, next);
-  });
+  // One token for all that was sent: the furthest of each partition.
+  const reach = (token) => {
+    for (const [, partition, next] of token.matchAll(/(\d+):(\d+)/g)) reached[partition] = next;
+  };
 
   const later = (ms) => {
     if (!timer) timer = setTimeout(() => { timer = 0; flush().catch(() => {}); }, ms);
@@ -44,7 +43,7 @@
       if (answer.ok) reach((await answer.json()).token);
       else console.warn("Freshet has refused events:", await answer.text());
     }
-    return Object.entries(reached).map((one) => one.join(":")).join(".");
+    return Object.entries(reached).map((one) => one.join(":")).join(".") || null;
   };
 
   const flush = () => {
@@ -70,7 +69,7 @@
   };
 
   addEventListener("pagehide", leave);
-  addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") leave(); });
+  addEventListener("visibilitychange", () => { if (document.hidden) leave(); });
   addEventListener("online", () => { pause = 0; flush().catch(() => {}); });
   window.freshet = { track, flush };
 })();

@@ -18,7 +18,7 @@ fn ids(answer: &Value) -> Vec<String> {
 
 /// Many users' events in one request, so that there is something to recommend.
 fn begin(engine: &Engine) -> String {
-    let events = (0..400).map(|n| format!("{}\n", json!({ "user": n % 40, "item": n * 7 % 30, "rating": 1 + n % 5 })));
+    let events = (0..400).map(|n| format!("{}\n", json!({ "user": n % 40, "item": n * 7 % 30, "rating": 4 + n % 2 })));
     let (status, answer) = engine.send("POST", "/events", "application/x-ndjson", &events.collect::<String>());
     assert_eq!((status, &answer["accepted"], &answer["errors"]), (200, &json!(400), &json!([])), "{answer}");
     answer["token"].as_str().unwrap().to_owned()
