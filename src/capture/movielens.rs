@@ -59,6 +59,7 @@ pub(crate) fn user([id, age, gender, occupation, zip]: [Field<'_>; 5]) -> Result
         gender: Some(gender.text("gender")?.to_owned()),
         occupation: Some(occupation.text("occupation")?.to_owned()),
         zip: Some(zip.text("zip")?.to_owned()),
+        ..User::default()
     })
 }
 

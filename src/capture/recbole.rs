@@ -39,7 +39,7 @@ fn item([id, title, year, genres]: [Field<'_>; 4]) -> Result<Item, CaptureError>
         year: year_in_title(&title),
         title,
         genres: genres.text("class")?.split(' ').map(str::to_owned).collect(),
-        url: None,
+        ..Item::default()
     })
 }
 

@@ -191,7 +191,7 @@ fn films(rng: &mut Pcg64) -> Vec<Film> {
             title: format!("{title} ({year})"),
             genres,
             year: Some(year),
-            url: None,
+            ..Item::default()
         };
         Film { item, bias: normal(rng) * 0.45, taste, weight: 1_000_000_000 / (rank + 12) }
     };
@@ -236,7 +236,7 @@ impl Person {
             age: Some(rng.random_range(14..=73)),
             gender: Some(["F", "M"][rng.random_range(0..2)].to_owned()),
             occupation: Some(OCCUPATIONS[rng.random_range(0..OCCUPATIONS.len())].to_owned()),
-            zip: None,
+            ..User::default()
         };
         Self { user, bias: normal(rng) * 0.4, taste: vector(rng, 0.65) }
     }

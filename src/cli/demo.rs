@@ -194,11 +194,11 @@ fn print_table(name: &str, view: &View, (new, seconds): (u64, f64), hash: &str) 
 }
 
 fn print_recommendations(service: &Service, view: &View) -> anyhow::Result<()> {
-    let titles = service.status.items.load();
+    let index = service.status.catalog.index(&view.learned().items);
     let mut table = out::table(&["for user 196", "genres", "score"]);
     for scored in view.recommend("196", &Query::top(5)).items {
         let id = view.learned().items.name(scored.item).map(ToString::to_string).unwrap_or_default();
-        let item = titles.get(&id).cloned().unwrap_or_default();
+        let item = index.item(scored.item).cloned().unwrap_or_default();
         let title = if item.title.is_empty() { id } else { item.title };
         table.add_row([title, item.genres.join(", "), format!("{:.2}", scored.score)]);
     }

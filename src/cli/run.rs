@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{out, snapshots};
-use crate::capture::producer;
+use crate::capture::producer::{self, Haste};
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::publish::Published;
@@ -75,8 +75,10 @@ impl Service {
         if let Some(file) = snapshot {
             snapshots::warm_start(&*store, config, file).await?;
         }
+        // Whoever sends events over HTTP waits for each of them.
+        let haste = Haste::Prompt(config.serve.request_timeout);
         let log = tokio::select! {
-            log = producer::open(config) => log?,
+            log = producer::open_for(config, haste) => log?,
             () = stop.cancelled() => return Ok(None),
         };
         let engine = Engine::new(config, Arc::clone(&store))?;

@@ -49,7 +49,7 @@ fn time(text: &str) -> Option<SignedDuration> {
     text.parse().ok()
 }
 
-pub(super) const RANGES: [(&str, Range); 68] = [
+pub(super) const RANGES: &[(&str, Range)] = &[
     ("broker.partitions", Range::Whole(1, 10_000)),
     ("broker.replication", Range::Whole(1, 10)),
     ("broker.connect_timeout", Range::Time("0s", "1h")),
@@ -116,6 +116,8 @@ pub(super) const RANGES: [(&str, Range); 68] = [
     ("serve.request_timeout", Range::Time("1ms", "1h")),
     ("serve.max_wait", Range::Time("0s", "1h")),
     ("serve.cache_bytes", Range::Whole(0, 1 << 34)),
+    ("serve.max_body", Range::Whole(1, 1 << 30)),
+    ("serve.max_events", Range::Whole(1, 1_000_000)),
     ("engine.stop_deadline", Range::Time("1ms", "1h")),
     ("engine.queue", Range::Whole(1, 10_000)),
 ];
@@ -136,6 +138,7 @@ pub(super) fn check(config: &Config, settings: &[Setting]) -> Vec<Problem> {
     let checker = Checker { settings };
     let mut problems = checker.ranges();
     problems.extend(checker.texts(config));
+    problems.extend(checker.texts_of_lists(config));
     problems.extend(checker.conflicts(config));
     problems
 }
@@ -174,6 +177,13 @@ impl Checker<'_> {
         .filter(|(_, allowed, _)| !allowed)
         .map(|(key, _, must)| refused(self.setting(key), must.to_owned()))
         .collect()
+    }
+
+    fn texts_of_lists(&self, config: &Config) -> Vec<Problem> {
+        let origins = config.serve.cors_origins.iter().all(|origin| is_origin(origin));
+        let must = "a list of scheme://host or scheme://host:port, without a path, as a browser sends it";
+        let problem = || refused(self.setting("serve.cors_origins"), must.to_owned());
+        (!origins).then(problem).into_iter().collect()
     }
 
     fn conflicts(&self, config: &Config) -> Vec<Problem> {
@@ -232,6 +242,13 @@ fn are_servers(text: &str) -> bool {
 fn is_mongodb_uri(uri: &str) -> bool {
     let rest = uri.strip_prefix("mongodb://").or_else(|| uri.strip_prefix("mongodb+srv://"));
     rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
+}
+
+/// As a browser writes it: in lower case, and without a path.
+fn is_origin(origin: &str) -> bool {
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let legal = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !b"/?#@*".contains(&byte);
+    host.is_some_and(|host| !host.is_empty() && host.bytes().all(legal))
 }
 
 /// MongoDB's own rule, the stricter one of its platforms: <https://www.mongodb.com/docs/manual/reference/limits/>.

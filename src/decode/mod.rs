@@ -6,6 +6,7 @@
 mod explain;
 mod wire;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub const MAX_ID_BYTES: usize = 1024;
 /// # Errors
 /// Why the bytes are no event, and what is allowed.
 pub fn decode(raw: &RawEvent, config: &DecodeConfig) -> Result<Event, Refusal> {
-    let wire = check(&raw.payload, config).map_err(|(reason, detail)| Refusal { reason, detail })?;
+    let wire = parse(&raw.payload, config)?;
     Ok(Event {
         user: wire.user.into_owned(),
         item: wire.item.into_owned(),
@@ -41,22 +42,32 @@ pub fn decode(raw: &RawEvent, config: &DecodeConfig) -> Result<Event, Refusal> {
     })
 }
 
-fn check<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<wire::Wire<'a>, (Reason, String)> {
+/// Checks bytes before they are on the log: what passes is decoded as an event there. Returns whose event it is.
+///
+/// # Errors
+/// As [`decode`].
+pub fn user_of<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<Cow<'a, str>, Refusal> {
+    parse(bytes, config).map(|wire| wire.user)
+}
+
+fn parse<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<wire::Wire<'a>, Refusal> {
     if bytes.is_empty() {
-        return Err((Reason::Empty, "the record has no payload; an event is one JSON object".into()));
+        let detail = "the record has no payload; an event is one JSON object".into();
+        return Err(Refusal { reason: Reason::Empty, detail });
     }
     if bytes.len() > config.max_bytes {
         let detail = format!("{} bytes; decode.max_bytes allows {}", bytes.len(), config.max_bytes);
-        return Err((Reason::TooLarge, detail));
+        return Err(Refusal { reason: Reason::TooLarge, detail });
     }
     // The typed parse says that something is wrong, the second look says what: only rejects pay for it.
-    match serde_json::from_slice::<wire::Wire>(bytes) {
+    let (reason, detail) = match serde_json::from_slice::<wire::Wire>(bytes) {
         Ok(wire) => match wire.problem(config) {
-            None => Ok(wire),
-            Some(problem) => Err(problem),
+            None => return Ok(wire),
+            Some(problem) => problem,
         },
-        Err(error) => Err(explain::explain(bytes, &error)),
-    }
+        Err(error) => explain::explain(bytes, &error),
+    };
+    Err(Refusal { reason, detail })
 }
 
 /// One event, checked and ready to be learned.

@@ -36,8 +36,9 @@ pub(super) async fn refresh(store: &dyn Store, status: &Status, known: u64) -> R
     if store.catalog_version().await? == known {
         return Ok(known);
     }
+    // Held from the reading on: a change that is made here meanwhile is not undone by what was read before it.
+    let _changing = status.catalog.changing().await;
     let catalog = store.catalog().await?;
-    let items = catalog.items.into_iter().map(|item| (item.id.clone(), item)).collect();
-    status.items.store(Arc::new(items));
+    status.catalog.replace(catalog.items, catalog.users);
     Ok(catalog.version)
 }

@@ -1,9 +1,14 @@
 //! HTTP: recommendations, health, the model and its snapshots.
 //!
 //! In: the published view and the engine's [`Status`]. Out: JSON, and metrics for
-//! Prometheus. Guarantees: a request never waits for learning or for
-//! the store, an error is problem+json with a stable code, and no answer holds a secret.
+//! Prometheus. Guarantees: a question never waits for learning or for
+//! the store unless it asks to, a change is acknowledged when the log or the store has it, an error is problem+json with a stable code, and no answer holds a secret.
 
+mod body;
+pub mod catalog;
+mod cors;
+mod edit;
+mod events;
 mod health;
 mod metrics;
 mod model;
@@ -13,6 +18,7 @@ mod page;
 mod parameters;
 pub mod problem;
 mod recommend;
+mod script;
 pub mod status;
 mod token;
 
@@ -21,11 +27,13 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::Level;
@@ -64,18 +72,23 @@ pub struct AppState {
 
 /// The routes. Needs no port: tests call it directly.
 pub fn app(state: AppState) -> Router {
-    let timeout = state.config.request_timeout;
+    let config = Arc::clone(&state.config);
     let (router, api) = routes(&state).split_for_parts();
-    router
+    let router = router
         .merge(openapi::pages(&api))
         .route("/", get(page::page))
+        .merge(script::pages())
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
+        .layer(DefaultBodyLimit::max(config.max_body))
+        // What it does not know it leaves to `body::read`, which says so; the limit is on what comes out of it.
+        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))
         .layer(CatchPanicLayer::custom(problem::panicked))
         // A 503 of /readyz is an answer and no failure; what does fail logs its cause where it knows it.
         .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
-        .with_state(state)
+        .with_state(state);
+    cors::layered(router, &config.cors_origins)
 }
 
 /// Every route that is part of the API, with its description.
@@ -84,6 +97,11 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     let asking = OpenApiRouter::new()
         .routes(routes!(recommend::recommend))
         .layer(from_fn_with_state(state.clone(), moment::answer));
+    // What these change is in the log or the store before they answer.
+    let changing = OpenApiRouter::new()
+        .routes(routes!(events::events))
+        .routes(routes!(edit::put_item, edit::hide_item))
+        .routes(routes!(edit::put_user, edit::hide_user));
     // Answers tell what the engine is doing at the moment.
     let watching = OpenApiRouter::new()
         .routes(routes!(model::model))
@@ -91,7 +109,7 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics));
-    OpenApiRouter::with_openapi(openapi::description()).merge(asking).merge(watching)
+    OpenApiRouter::with_openapi(openapi::description()).merge(asking).merge(changing).merge(watching)
 }
 
 /// Opens the port.

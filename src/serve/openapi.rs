@@ -12,6 +12,7 @@ use utoipa::OpenApi;
     info(title = "Freshet", description = "A recommender engine that learns from each event as it arrives."),
     tags(
         (name = "recommend", description = "What to show a user"),
+        (name = "events", description = "What users do, and what items and users are"),
         (name = "model", description = "What has been learned, and how well it predicts"),
         (name = "health", description = "For whoever runs it"),
     )

@@ -1,7 +1,5 @@
 //! `GET /recommend/{user}`: the best items for one user.
 
-use std::borrow::Cow;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
@@ -72,10 +70,11 @@ pub(super) async fn recommend(
     Ids([user]): Ids<[String; 1]>,
     uri: Uri,
 ) -> Result<Json<Answer>, Problem> {
-    let query = query(&Given::of::<RecommendParameters>(&uri)?, &view, &state)?;
+    let mut query = query(&Given::of::<RecommendParameters>(&uri)?, &view, &state)?;
+    let index = state.status.catalog.index(&view.learned().items);
+    query.exclude |= &index.hidden;
     let recommendation = view.recommend(&user, &query);
-    let titles = state.status.items.load();
-    let items = recommendation.items.iter().map(|scored| describe(*scored, &view, |id| titles.get(id))).collect();
+    let items = recommendation.items.iter().map(|scored| describe(*scored, &view, index.item(scored.item))).collect();
     Ok(Json(Answer { user, cold: recommendation.cold, items, model: ModelStamp::of(&view) }))
 }
 
@@ -91,13 +90,11 @@ fn query(given: &Given, view: &View, state: &AppState) -> Result<Query, Problem>
     })
 }
 
-fn describe<'a>(scored: Scored, view: &View, item: impl FnOnce(&str) -> Option<&'a Item>) -> RecommendedItem {
-    let id = view.learned().items.name(scored.item).map_or(Cow::Borrowed(""), |id| Cow::Owned(id.to_string()));
-    let known = item(&id);
+fn describe(scored: Scored, view: &View, known: Option<&Item>) -> RecommendedItem {
     RecommendedItem {
-        title: known.map(|item| item.title.clone()),
+        id: view.learned().items.name(scored.item).map(ToString::to_string).unwrap_or_default(),
+        title: known.map(|item| item.title.clone()).filter(|title| !title.is_empty()),
         genres: known.map(|item| item.genres.clone()).unwrap_or_default(),
-        id: id.into_owned(),
         score: scored.score,
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine is doing, as handlers read it: written by the engine, read without locks that could hold it up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use crate::capture::Item;
+use super::catalog::Catalogue;
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::telemetry::now_ms;
@@ -93,8 +93,8 @@ pub struct Status {
     pub snapshots: ArcSwap<Vec<SnapshotSummary>>,
     /// Lag of each assigned partition.
     pub lag: ArcSwap<Vec<Lag>>,
-    /// Items by id.
-    pub items: ArcSwap<HashMap<String, Item>>,
+    /// What is known of items and users.
+    pub catalog: Catalogue,
     /// Learner and its parameters, by name.
     pub params: BTreeMap<String, serde_json::Value>,
     /// Name of the model in answers: the beginning of the SHA-256 of `params`. With it and `seq` the same events have given
@@ -114,7 +114,7 @@ impl Status {
             failures: Mutex::default(),
             snapshots: ArcSwap::default(),
             lag: ArcSwap::default(),
-            items: ArcSwap::default(),
+            catalog: Catalogue::default(),
             model: hex::encode(&Sha256::digest(serde_json::to_vec(&params).unwrap_or_default())[..6]),
             params,
         }
@@ -187,10 +187,10 @@ impl Status {
         }
     }
 
-    /// Counts the changes of the catalogue since the start.
+    /// Another number after each change of the catalogue.
     #[must_use]
     pub fn catalog_generation(&self) -> u64 {
-        0
+        self.catalog.generation()
     }
 
     /// Records that are on the log and not yet durable, over all assigned partitions.

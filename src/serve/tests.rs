@@ -1,5 +1,7 @@
 //! Each route as a client sees it: success, cold, bad input, not ready.
 
+mod changes;
+
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::time::Duration;
@@ -23,7 +25,7 @@ use crate::store;
 /// What handlers answer from, and the folder of its store and its log.
 struct Served {
     state: AppState,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Deref for Served {
@@ -50,7 +52,7 @@ async fn state() -> Served {
     publisher.publish(recommender.publish(), Version::after(&batch, 0));
     let status = Status::new([("learner".to_owned(), json!("biased-mf"))].into());
     let item = Item { id: "3".into(), title: "Fargo (1996)".into(), genres: vec!["Crime".into()], ..Item::default() };
-    status.items.store(Arc::new([("3".to_owned(), item)].into()));
+    status.catalog.replace([item], []);
     let state = AppState {
         published: readers,
         status: Arc::new(status),
@@ -61,7 +63,7 @@ async fn state() -> Served {
         kept: Arc::new(Kept::new(config.serve.cache_bytes)),
         config: Arc::new(config.serve),
     };
-    Served { state, _dir: dir }
+    Served { state, dir }
 }
 
 async fn get(state: &Served, path: &str) -> (u16, String, Value) {

@@ -305,11 +305,24 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Damaged`] naming a block that is missing or whose bytes differ from its hash.
     async fn blocks(&self, hashes: &[Hash]) -> Result<Vec<Block>, StoreError>;
 
-    /// Adds or replaces items and users by id, and moves the catalogue's version on.
+    /// Adds or replaces what a data set tells of items and users, by id, and moves the catalogue's version on. Labels and
+    /// what is hidden are an operator's: they stay as they are.
     ///
     /// # Errors
     /// If the store fails.
     async fn put_catalog(&self, items: &[Item], users: &[User]) -> Result<(), StoreError>;
+
+    /// Adds or replaces an item, labels and all, and moves the catalogue's version on.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn set_item(&self, item: &Item) -> Result<(), StoreError>;
+
+    /// Adds or replaces a user, likewise.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn set_user(&self, user: &User) -> Result<(), StoreError>;
 
     /// Version of the catalogue: cheap, so that it can be asked often. 0 before the first [`Store::put_catalog`].
     ///

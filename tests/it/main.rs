@@ -14,6 +14,7 @@ mod dead_letters;
 mod end_to_end;
 mod engine;
 mod evaluate;
+mod events;
 mod golden;
 mod model;
 mod program;

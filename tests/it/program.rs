@@ -230,6 +230,14 @@ impl Engine {
         answer
     }
 
+    /// Status and JSON of the answer to a request with a body.
+    pub(crate) fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, Value) {
+        let request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        let request = request.header("content-type", kind).body(body.to_owned()).unwrap();
+        let answer = agent().run(request).and_then(read);
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}: {}", self.running.account()))
+    }
+
     /// Asks until the answer is as wanted.
     pub(crate) fn wait(&mut self, path: &str, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let address = self.address.clone();
@@ -345,13 +353,20 @@ impl Captured {
 }
 
 fn get(address: &str, path: &str) -> Result<(u16, Value), ureq::Error> {
+    agent().get(format!("http://{address}{path}")).call().and_then(read)
+}
+
+fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         // A proxy of the machine is not for what listens on it.
         .proxy(None)
         .timeout_global(Some(PATIENCE))
         .build();
-    let mut response = ureq::Agent::new_with_config(config).get(format!("http://{address}{path}")).call()?;
+    ureq::Agent::new_with_config(config)
+}
+
+fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<(u16, Value), ureq::Error> {
     let text = response.body_mut().read_to_string()?;
     let json = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Ok((response.status().as_u16(), json))

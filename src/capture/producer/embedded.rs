@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::{TransactionBehavior, params};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Deliveries, Producer, Record, Tally};
+use super::{Deliveries, Place, Producer, Receipt, Record, Tally};
 use crate::capture::LogError;
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, explain, find_topic};
 use crate::config::Config;
@@ -22,9 +22,12 @@ const QUEUE: usize = 16_384;
 /// Most records of one transaction.
 const BATCH: usize = 8_192;
 
+/// A record on its way, and who wants to know where it lands.
+type Queued = (Record, Option<oneshot::Sender<Receipt>>);
+
 /// Hands records to the writing thread.
 pub(super) struct EmbeddedProducer {
-    queue: mpsc::Sender<Record>,
+    queue: mpsc::Sender<Queued>,
     queued: AtomicU64,
     tally: Arc<Tally>,
     path: PathBuf,
@@ -49,6 +52,16 @@ impl EmbeddedProducer {
             .map_err(|error| stopped(&path, error.to_string()))?;
         Ok(Self { queue, queued: AtomicU64::new(0), tally, path })
     }
+
+    async fn queue(&self, queued: Queued) -> Result<(), LogError> {
+        self.queue.send(queued).await.map_err(|_| self.ended())?;
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn ended(&self) -> LogError {
+        stopped(&self.path, "its writing thread has ended; restart".to_owned())
+    }
 }
 
 fn stopped(path: &std::path::Path, reason: String) -> LogError {
@@ -58,16 +71,27 @@ fn stopped(path: &std::path::Path, reason: String) -> LogError {
 #[async_trait]
 impl Producer for EmbeddedProducer {
     async fn send(&self, record: Record) -> Result<(), LogError> {
-        let sent = self.queue.send(record).await;
-        sent.map_err(|_| stopped(&self.path, "its writing thread has ended; restart".to_owned()))?;
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        self.queue((record, None)).await
+    }
+
+    async fn append(&self, records: Vec<Record>) -> Result<Vec<Receipt>, LogError> {
+        let mut waiting = Vec::with_capacity(records.len());
+        for record in records {
+            let (receipt, landed) = oneshot::channel();
+            self.queue((record, Some(receipt))).await?;
+            waiting.push(landed);
+        }
+        let mut receipts = Vec::with_capacity(waiting.len());
+        for landed in waiting {
+            receipts.push(landed.await.map_err(|_| self.ended())?);
+        }
+        Ok(receipts)
     }
 
     async fn flush(&self) -> Result<Deliveries, LogError> {
         tokio::select! {
             counts = self.tally.settled(self.queued.load(Ordering::Relaxed)) => Ok(counts),
-            () = self.queue.closed() => Err(stopped(&self.path, "its writing thread has ended; restart".to_owned())),
+            () = self.queue.closed() => Err(self.ended()),
         }
     }
 
@@ -86,44 +110,56 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, mut records: mpsc::Receiver<Record>) {
-        let mut batch = Vec::with_capacity(BATCH);
+    fn run(mut self, mut records: mpsc::Receiver<Queued>) {
+        let (mut batch, mut places) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         while records.blocking_recv_many(&mut batch, BATCH) > 0 {
             let count = batch.len() as u64;
-            match self.write(&batch) {
-                Ok(()) => self.tally.delivered(count),
+            places.clear();
+            match self.write(&batch, &mut places) {
+                Ok(()) => {
+                    self.tally.delivered(count);
+                    let receipts = batch.drain(..).map(|(_, receipt)| receipt).zip(&places);
+                    receipts.for_each(|(receipt, place)| tell(receipt, || Ok(*place)));
+                }
                 Err(reason) => {
                     tracing::error!(records = count, %reason, "the embedded log refused records");
+                    batch.drain(..).for_each(|(_, receipt)| tell(receipt, || Err(reason.clone())));
                     self.tally.failed(count, || reason);
                 }
             }
-            batch.clear();
         }
     }
 
-    /// All of the batch, or nothing.
-    fn write(&mut self, batch: &[Record]) -> Result<(), String> {
+    /// All of the batch, or nothing. The place of each record is added to `places`.
+    fn write(&mut self, batch: &[Queued], places: &mut Vec<Place>) -> Result<(), String> {
         let failed = |error: rusqlite::Error| explain(&error);
         let transaction = self.log.sqlite.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let topic = find_topic(&transaction, &self.name).map_err(failed)?;
         let topic = topic.ok_or_else(|| format!("topic {:?} was deleted; restart to create it", self.name))?;
-        insert(&transaction, topic, batch, &mut self.round_robin).map_err(failed)?;
+        insert(&transaction, topic, batch, (&mut self.round_robin, places)).map_err(failed)?;
         transaction.commit().map_err(failed)
+    }
+}
+
+fn tell(receipt: Option<oneshot::Sender<Receipt>>, what: impl FnOnce() -> Receipt) {
+    if let Some(receipt) = receipt {
+        // Nobody may wait for it any more.
+        let _ = receipt.send(what());
     }
 }
 
 fn insert(
     sqlite: &rusqlite::Connection,
     topic: Topic,
-    batch: &[Record],
-    round_robin: &mut u32,
+    batch: &[Queued],
+    (round_robin, places): (&mut u32, &mut Vec<Place>),
 ) -> rusqlite::Result<()> {
     let mut statement = sqlite.prepare_cached(
         "INSERT INTO records (topic, partition, offset, timestamp_ms, key, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let mut ends = BTreeMap::new();
-    for record in batch {
+    for (record, _) in batch {
         let partition = partition_of(&record.key, topic.partitions, round_robin);
         let offset = match ends.get(&partition) {
             Some(&end) => end,
@@ -133,6 +169,7 @@ fn insert(
         let timestamp_ms = record.timestamp_ms.unwrap_or(now_ms);
         statement.execute(params![topic.id, partition, offset, timestamp_ms, key, record.payload])?;
         ends.insert(partition, offset + 1);
+        places.push(Place { partition, offset });
     }
     Ok(())
 }
@@ -199,6 +236,28 @@ mod tests {
         let counts = producer.flush().await.unwrap();
         assert_eq!((counts.delivered, counts.failed), (0, 1));
         assert!(counts.first_error.unwrap().contains("was deleted"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_receipt_says_where_each_record_is_or_why_none_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.broker.partitions = 3;
+        let producer = EmbeddedProducer::open(&config).await.unwrap();
+        producer.send(record("a", "0")).await.unwrap();
+        let keys = ["a", "b", "a", "c"];
+        let records = keys.iter().zip(1..).map(|(key, number)| record(key, &number.to_string())).collect();
+        let places: Vec<_> = producer.append(records).await.unwrap().into_iter().map(Result::unwrap).collect();
+        let log = LogFile::open(&embedded_log::path(&config)).unwrap();
+        for (place, number) in places.iter().zip(1..) {
+            let sql = "SELECT payload FROM records WHERE partition = ?1 AND offset = ?2";
+            let found = log.sqlite.query_row(sql, [i64::from(place.partition), place.offset], |row| row.get(0));
+            assert_eq!(found, Ok(number.to_string().into_bytes()), "{place:?}");
+        }
+        assert_eq!(producer.flush().await.unwrap().delivered, 5);
+        log.sqlite.execute("DELETE FROM topics", []).unwrap();
+        let refused = producer.append(vec![record("a", "5")]).await.unwrap();
+        assert!(refused[0].as_ref().unwrap_err().contains("was deleted"), "{refused:?}");
     }
 
     #[test]

@@ -3,26 +3,30 @@
 //! librdkafka batches, retries and keeps the order of each key (idempotent producer, all replicas acknowledge); its
 //! delivery callback feeds the tally.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 
-use super::{Deliveries, Producer, Record, Tally};
+use tokio::sync::oneshot;
+
+use super::{Deliveries, Haste, Place, Producer, Receipt, Record, Tally};
 use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
 use crate::config::BrokerConfig;
 
-const PROPERTIES: [(&str, &str); 8] = [
+const PROPERTIES: [(&str, &str); 7] = [
     ("enable.idempotence", "true"),
     ("acks", "all"),
     // The same partition for the same key as the embedded log.
     ("partitioner", "consistent_random"),
-    ("linger.ms", "5"),
     ("batch.size", "1000000"),
     ("compression.type", "lz4"),
     ("queue.buffering.max.messages", "100000"),
@@ -34,24 +38,73 @@ const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Hands records to librdkafka.
 pub(super) struct KafkaProducer {
-    client: Arc<ThreadedProducer<Context<Arc<Tally>>>>,
+    client: Arc<ThreadedProducer<Context<Role>>>,
     broker: BrokerConfig,
     queued: AtomicU64,
-    tally: Arc<Tally>,
+    role: Role,
     /// Longest that librdkafka keeps a record before it gives up and reports it as failed.
     message_timeout: Duration,
 }
 
-impl ProducerContext for Context<Arc<Tally>> {
-    type DeliveryOpaque = ();
+/// What delivery reports are for.
+#[derive(Clone)]
+struct Role {
+    tally: Arc<Tally>,
+    receipts: Arc<Receipts>,
+}
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+/// Who waits for the delivery report of which record.
+#[derive(Default)]
+struct Receipts {
+    last: AtomicUsize,
+    waiting: Mutex<HashMap<usize, oneshot::Sender<Receipt>>>,
+}
+
+impl Receipts {
+    /// Number of a new receipt, from 1.
+    fn ask(&self) -> (usize, oneshot::Receiver<Receipt>) {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().insert(number, sender);
+        (number, receiver)
+    }
+
+    fn forget(&self, number: usize) {
+        self.waiting.lock().remove(&number);
+    }
+
+    fn tell(&self, number: usize, receipt: Receipt) {
+        if let Some(sender) = self.waiting.lock().remove(&number) {
+            // Nobody may wait for it any more.
+            let _ = sender.send(receipt);
+        }
+    }
+}
+
+impl ProducerContext for Context<Role> {
+    /// Number of the receipt that is wanted, 0 for none: a number costs a record nothing.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, receipt: usize) {
         match result {
-            Ok(_) => {
+            Ok(message) => {
                 self.link.answered();
-                self.role.delivered(1);
+                self.role.tally.delivered(1);
+                if receipt > 0 {
+                    let place = Place { partition: message.partition(), offset: message.offset() };
+                    self.role.receipts.tell(receipt, Ok(place));
+                }
             }
-            Err((error, _)) => self.role.failed(1, || describe(error)),
+            Err((error, _)) => self.role.failed(error, receipt),
+        }
+    }
+}
+
+impl Role {
+    fn failed(&self, error: &KafkaError, receipt: usize) {
+        self.tally.failed(1, || describe(error));
+        if receipt > 0 {
+            self.receipts.tell(receipt, Err(describe(error)));
         }
     }
 }
@@ -61,28 +114,56 @@ fn describe(error: &KafkaError) -> String {
 }
 
 impl KafkaProducer {
-    pub(super) async fn open(broker: &BrokerConfig) -> Result<Self, LogError> {
+    pub(super) async fn open(broker: &BrokerConfig, haste: Haste) -> Result<Self, LogError> {
         kafka_link::connect(broker).await?;
-        let config = kafka_link::client_config(broker, &PROPERTIES);
-        let tally = Arc::new(Tally::new());
-        let context = Context { link: Arc::new(Link::new(broker)), role: Arc::clone(&tally) };
+        let mut properties = PROPERTIES.to_vec();
+        let timeout;
+        match haste {
+            Haste::Bulk => properties.push(("linger.ms", "5")),
+            Haste::Prompt(within) => {
+                timeout = within.as_millis().max(1).to_string();
+                properties.extend([("linger.ms", "0"), ("message.timeout.ms", &timeout)]);
+            }
+        }
+        let config = kafka_link::client_config(broker, &properties);
+        let role = Role { tally: Arc::new(Tally::new()), receipts: Arc::default() };
+        let context = Context { link: Arc::new(Link::new(broker)), role: role.clone() };
         let refused = |error: KafkaError| kafka_link::failed(broker, "start a producer on", &error);
         let message_timeout = message_timeout(&config).map_err(refused)?;
         let client = Arc::new(config.create_with_context(context).map_err(refused)?);
-        Ok(Self { client, broker: broker.clone(), queued: AtomicU64::new(0), tally, message_timeout })
+        Ok(Self { client, broker: broker.clone(), queued: AtomicU64::new(0), role, message_timeout })
     }
 
-    /// Whether librdkafka took the record; not if its queue is full.
-    fn try_send(&self, record: &Record) -> Result<bool, LogError> {
-        let mut message = BaseRecord::<[u8], [u8]>::to(&self.broker.topic).payload(&record.payload);
+    /// Queues a record, whose report is told to whoever has this.
+    async fn queue_with_receipt(&self, record: &Record) -> Result<oneshot::Receiver<Receipt>, LogError> {
+        loop {
+            let (number, landed) = self.role.receipts.ask();
+            // No report comes for what was not taken.
+            let taken = self.try_send(record, number).inspect_err(|_| self.role.receipts.forget(number))?;
+            if taken {
+                return Ok(landed);
+            }
+            self.role.receipts.forget(number);
+            tokio::time::sleep(QUEUE_FULL_PAUSE).await;
+        }
+    }
+
+    /// Whether librdkafka took the record, and with it the number of its receipt, 0 for none; not if its queue is full.
+    fn try_send(&self, record: &Record, receipt: usize) -> Result<bool, LogError> {
+        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.broker.topic, receipt);
+        message.payload = Some(&record.payload);
         message.key = Some(&record.key[..]).filter(|key| !key.is_empty());
         message.timestamp = record.timestamp_ms;
-        let Err((error, _)) = self.client.send(message) else { return Ok(true) };
+        let Err((error, _)) = self.client.send(message) else {
+            self.queued.fetch_add(1, Ordering::Relaxed);
+            return Ok(true);
+        };
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => Ok(false),
             Some(RDKafkaErrorCode::Fatal) => Err(kafka_link::failed(&self.broker, "produce to", &error)),
             _ => {
-                self.tally.failed(1, || describe(&error));
+                self.role.failed(&error, receipt);
+                self.queued.fetch_add(1, Ordering::Relaxed);
                 Ok(true)
             }
         }
@@ -99,15 +180,27 @@ fn message_timeout(config: &ClientConfig) -> Result<Duration, KafkaError> {
 #[async_trait]
 impl Producer for KafkaProducer {
     async fn send(&self, record: Record) -> Result<(), LogError> {
-        while !self.try_send(&record)? {
+        while !self.try_send(&record, 0)? {
             tokio::time::sleep(QUEUE_FULL_PAUSE).await;
         }
-        self.queued.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
+    async fn append(&self, records: Vec<Record>) -> Result<Vec<Receipt>, LogError> {
+        let mut waiting = Vec::with_capacity(records.len());
+        for record in records {
+            waiting.push(self.queue_with_receipt(&record).await?);
+        }
+        let mut receipts = Vec::with_capacity(waiting.len());
+        for landed in waiting {
+            let gone = |_| kafka_link::refused(&self.broker, "produce to", "there was no delivery report".to_owned());
+            receipts.push(landed.await.map_err(gone)?);
+        }
+        Ok(receipts)
+    }
+
     async fn flush(&self) -> Result<Deliveries, LogError> {
-        let settled = self.tally.settled(self.queued.load(Ordering::Relaxed));
+        let settled = self.role.tally.settled(self.queued.load(Ordering::Relaxed));
         let wait = self.message_timeout.saturating_add(Duration::from_secs(5));
         let late = |_| {
             let reason = format!("records have no delivery report after {}s", wait.as_secs());
@@ -117,6 +210,52 @@ impl Producer for KafkaProducer {
     }
 
     fn deliveries(&self) -> Deliveries {
-        self.tally.counts()
+        self.role.tally.counts()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::{Offset, TopicPartitionList};
+
+    use super::*;
+    use crate::capture::producer::testing::record;
+    use crate::config::Config;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_receipt_says_where_each_record_is_or_why_none_is() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("ratings", 3, 1).unwrap();
+        let mut broker = Config::default().broker;
+        broker.servers = cluster.bootstrap_servers();
+        broker.properties.insert("message.max.bytes".into(), "2000".into());
+        let producer = KafkaProducer::open(&broker, Haste::Prompt(Duration::from_secs(20))).await.unwrap();
+        producer.send(record("a", "0")).await.unwrap();
+        let mut records: Vec<_> =
+            (1..=500).map(|number| record(&(number % 7).to_string(), &number.to_string())).collect();
+        records.push(record("a", &"x".repeat(3000)));
+        let mut receipts = producer.append(records).await.unwrap();
+        assert!(receipts.pop().unwrap().unwrap_err().contains("too large"), "the last one is too large");
+        for (receipt, number) in receipts.into_iter().zip(1..) {
+            let place = receipt.unwrap();
+            if number % 100 == 0 {
+                assert_eq!(payload_at(&broker, place), number.to_string(), "{place:?}");
+            }
+        }
+        let counts = producer.flush().await.unwrap();
+        assert_eq!((counts.delivered, counts.failed), (501, 1));
+        assert!(producer.role.receipts.waiting.lock().is_empty());
+    }
+
+    fn payload_at(broker: &BrokerConfig, place: Place) -> String {
+        let mut reading = kafka_link::client_config(broker, &[]);
+        let consumer: BaseConsumer = reading.set("group.id", "test").create().unwrap();
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset("ratings", place.partition, Offset::Offset(place.offset)).unwrap();
+        consumer.assign(&from).unwrap();
+        let found = consumer.poll(Duration::from_secs(20)).expect("a record").unwrap();
+        String::from_utf8(found.payload().unwrap().to_vec()).unwrap()
     }
 }

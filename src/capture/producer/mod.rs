@@ -6,6 +6,7 @@ mod embedded;
 mod kafka;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -24,6 +25,18 @@ pub struct Record {
     /// Record timestamp in milliseconds since the epoch; the log's clock where absent.
     pub timestamp_ms: Option<i64>,
 }
+
+/// Where the log has put a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Partition, from 0.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+}
+
+/// Where a record landed, or why the log has refused it.
+pub type Receipt = Result<Place, String>;
 
 /// Delivery reports counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +58,14 @@ pub trait Producer: Send + Sync {
     /// If the log can take no record any more. Refusals of single records are counted in [`Producer::deliveries`].
     async fn send(&self, record: Record) -> Result<(), LogError>;
 
+    /// Writes records in this order and waits until each is durable or refused: one receipt each, in the same order.
+    ///
+    /// Whoever stops waiting takes nothing back: what is queued by then may be written.
+    ///
+    /// # Errors
+    /// If the log can take no record any more.
+    async fn append(&self, records: Vec<Record>) -> Result<Vec<Receipt>, LogError>;
+
     /// Waits until every queued record has its delivery report, and returns the counts.
     ///
     /// # Errors
@@ -55,14 +76,33 @@ pub trait Producer: Send + Sync {
     fn deliveries(&self) -> Deliveries;
 }
 
+/// What matters more to whoever writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// Many records at little cost: one may wait some milliseconds for company.
+    Bulk,
+    /// Each record at once. One that is not written within this time is refused, since whoever sent it has given up by then
+    /// and sends it again.
+    Prompt(Duration),
+}
+
+/// Opens the configured log for writing many records to `broker.topic`, which is created where it is missing.
+///
+/// # Errors
+/// As [`open_for`].
+pub async fn open(config: &Config) -> Result<Arc<dyn Producer>, LogError> {
+    open_for(config, Haste::Bulk).await
+}
+
 /// Opens the configured log for writing to `broker.topic`, which is created where it is missing.
 ///
 /// # Errors
 /// If Kafka cannot be reached for `broker.connect_timeout`, a property is refused, or the embedded log cannot be used.
-pub async fn open(config: &Config) -> Result<Arc<dyn Producer>, LogError> {
+pub async fn open_for(config: &Config, haste: Haste) -> Result<Arc<dyn Producer>, LogError> {
     Ok(match config.broker.kind {
+        // It never lets a record wait for company.
         BrokerKind::Embedded => Arc::new(embedded::EmbeddedProducer::open(config).await?),
-        BrokerKind::Kafka => Arc::new(kafka::KafkaProducer::open(&config.broker).await?),
+        BrokerKind::Kafka => Arc::new(kafka::KafkaProducer::open(&config.broker, haste).await?),
     })
 }
 

@@ -19,7 +19,7 @@ fn comment(key: &str) -> String {
 
 #[test]
 fn every_bound_is_stated_in_the_default_file() {
-    for (key, range) in RANGES {
+    for &(key, range) in RANGES {
         let stated = range.to_string().replace('"', "");
         assert!(comment(key).contains(&format!("({stated}")), "{key}: {stated} is not in {:?}", comment(key));
     }
@@ -39,7 +39,7 @@ fn every_bound_in_the_default_file_is_checked() {
 fn both_ends_of_every_range_are_allowed_and_what_lies_beyond_is_not() {
     // Conflicts between two keys must not get in the way of the ends of one.
     let open = ["serve.max_n=10000", "gather.mode=count"];
-    for (key, range) in RANGES {
+    for &(key, range) in RANGES {
         let (inside, outside): ([String; 2], Vec<String>) = match range {
             Range::Whole(low, high) => {
                 let beyond = [low.checked_sub(1), high.checked_add(1)];

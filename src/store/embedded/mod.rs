@@ -147,9 +147,15 @@ impl File {
     }
 
     fn put_catalog(&self, items: &[Item], users: &[User]) -> Result<(), StoreError> {
+        self.change_catalog(|connection| {
+            rows::put_items(connection, items)?;
+            rows::put_users(connection, users)
+        })
+    }
+
+    fn change_catalog(&self, change: impl FnOnce(&Connection) -> Sql<()>) -> Result<(), StoreError> {
         self.write("store the catalogue", |transaction| {
-            rows::put_items(transaction, items)?;
-            rows::put_users(transaction, users)?;
+            change(transaction)?;
             Ok(rows::raise_catalog_version(transaction)?)
         })
     }
@@ -326,6 +332,16 @@ impl Store for EmbeddedStore {
     async fn put_catalog(&self, items: &[Item], users: &[User]) -> Result<(), StoreError> {
         let (items, users) = (items.to_vec(), users.to_vec());
         self.run(move |file| file.put_catalog(&items, &users)).await
+    }
+
+    async fn set_item(&self, item: &Item) -> Result<(), StoreError> {
+        let item = item.clone();
+        self.run(move |file| file.change_catalog(|connection| rows::set_item(connection, &item))).await
+    }
+
+    async fn set_user(&self, user: &User) -> Result<(), StoreError> {
+        let user = user.clone();
+        self.run(move |file| file.change_catalog(|connection| rows::set_user(connection, &user))).await
     }
 
     async fn catalog_version(&self) -> Result<u64, StoreError> {

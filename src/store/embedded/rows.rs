@@ -187,34 +187,78 @@ pub(super) fn manifests(connection: &Connection, location: &str, limit: usize) -
     Ok(manifests)
 }
 
+/// What a data set tells. Labels and what is hidden are an operator's, and stay as they are.
 pub(super) fn put_items(connection: &Connection, items: &[Item]) -> Result<()> {
-    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO items VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for Item { id, title, genres, year, url } in items {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO items (id, title, genres, year, url) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE
+         SET title = excluded.title, genres = excluded.genres, year = excluded.year, url = excluded.url",
+    )?;
+    for Item { id, title, genres, year, url, .. } in items {
         statement.execute(params![id, title, to_json(genres)?, year, url])?;
     }
     Ok(())
 }
 
+/// What an operator says of an item: all that is known of it.
+pub(super) fn set_item(connection: &Connection, item: &Item) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO items (id, title, genres, year, url, labels, hidden)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let Item { id, title, genres, year, url, labels, hidden } = item;
+    let values = params![id, title, to_json(genres)?, year, url, to_json(labels)?, hidden];
+    connection.prepare_cached(sql)?.execute(values).map(|_| ())
+}
+
 pub(super) fn items(connection: &Connection) -> Result<Vec<Item>> {
-    let mut statement = connection.prepare_cached("SELECT * FROM items ORDER BY id")?;
+    let sql = "SELECT id, title, genres, year, url, labels, hidden FROM items ORDER BY id";
+    let mut statement = connection.prepare_cached(sql)?;
     let items = statement.query_map([], |row| {
-        Ok(Item { id: row.get(0)?, title: row.get(1)?, genres: json(row, 2)?, year: row.get(3)?, url: row.get(4)? })
+        Ok(Item {
+            id: row.get(0)?,
+            title: row.get(1)?,
+            genres: json(row, 2)?,
+            year: row.get(3)?,
+            url: row.get(4)?,
+            labels: json(row, 5)?,
+            hidden: row.get(6)?,
+        })
     })?;
     items.collect()
 }
 
+/// What a data set tells, likewise.
 pub(super) fn put_users(connection: &Connection, users: &[User]) -> Result<()> {
-    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO users VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for User { id, age, gender, occupation, zip } in users {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO users (id, age, gender, occupation, zip) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE
+         SET age = excluded.age, gender = excluded.gender, occupation = excluded.occupation, zip = excluded.zip",
+    )?;
+    for User { id, age, gender, occupation, zip, .. } in users {
         statement.execute(params![id, age, gender, occupation, zip])?;
     }
     Ok(())
 }
 
+/// What an operator says of a user, likewise.
+pub(super) fn set_user(connection: &Connection, user: &User) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO users (id, age, gender, occupation, zip, labels, hidden)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let User { id, age, gender, occupation, zip, labels, hidden } = user;
+    let values = params![id, age, gender, occupation, zip, to_json(labels)?, hidden];
+    connection.prepare_cached(sql)?.execute(values).map(|_| ())
+}
+
 pub(super) fn users(connection: &Connection) -> Result<Vec<User>> {
-    let mut statement = connection.prepare_cached("SELECT * FROM users ORDER BY id")?;
+    let sql = "SELECT id, age, gender, occupation, zip, labels, hidden FROM users ORDER BY id";
+    let mut statement = connection.prepare_cached(sql)?;
     let users = statement.query_map([], |row| {
-        Ok(User { id: row.get(0)?, age: row.get(1)?, gender: row.get(2)?, occupation: row.get(3)?, zip: row.get(4)? })
+        Ok(User {
+            id: row.get(0)?,
+            age: row.get(1)?,
+            gender: row.get(2)?,
+            occupation: row.get(3)?,
+            zip: row.get(4)?,
+            labels: json(row, 5)?,
+            hidden: row.get(6)?,
+        })
     })?;
     users.collect()
 }

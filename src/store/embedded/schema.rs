@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 /// Marks the file as a store of Freshet: `FrsS` in ASCII.
 const APPLICATION_ID: i32 = 0x4672_7353;
 /// Version of the tables that this program writes, and the newest that it reads.
-const SCHEMA_VERSION: i32 = 3;
+const SCHEMA_VERSION: i32 = 4;
 /// Longest wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(20);
 
@@ -36,10 +36,12 @@ const TABLES: &str = "
     CREATE TABLE snapshots (seq INTEGER PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
     CREATE TABLE blocks (hash TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, bytes BLOB NOT NULL) STRICT;
     CREATE TABLE items (
-        id TEXT PRIMARY KEY NOT NULL, title TEXT NOT NULL, genres TEXT NOT NULL, year INTEGER, url TEXT
+        id TEXT PRIMARY KEY NOT NULL, title TEXT NOT NULL, genres TEXT NOT NULL, year INTEGER, url TEXT,
+        labels TEXT NOT NULL DEFAULT '[]', hidden INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE TABLE users (
-        id TEXT PRIMARY KEY NOT NULL, age INTEGER, gender TEXT, occupation TEXT, zip TEXT
+        id TEXT PRIMARY KEY NOT NULL, age INTEGER, gender TEXT, occupation TEXT, zip TEXT,
+        labels TEXT NOT NULL DEFAULT '[]', hidden INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE TABLE engine (
         epoch INTEGER NOT NULL, seq INTEGER NOT NULL, batch INTEGER NOT NULL, offsets TEXT NOT NULL,
@@ -126,6 +128,14 @@ fn upgrade(connection: &mut Connection) -> Result<(), OpenError> {
              ALTER TABLE engine ADD COLUMN base INTEGER NOT NULL DEFAULT 0",
         )?;
         name(&transaction)?;
+    }
+    if version < 4 {
+        for table in ["items", "users"] {
+            transaction.execute_batch(&format!(
+                "ALTER TABLE {table} ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';
+                 ALTER TABLE {table} ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0",
+            ))?;
+        }
     }
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     Ok(transaction.commit()?)

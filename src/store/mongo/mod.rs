@@ -42,6 +42,8 @@ const BLOCKS_AT_ONCE: usize = 256;
 const BYTES_AT_ONCE: usize = 24 << 20;
 /// Most bytes of a block: a document may have 16 MiB, its hash and size included.
 const MAX_BLOCK: usize = (16 << 20) - 1024;
+/// Fields of catalogue entries that no data set tells.
+const OF_OPERATOR: [&str; 2] = ["labels", "hidden"];
 /// Catalogue entries in one command.
 const ENTRIES_AT_ONCE: usize = 2000;
 
@@ -106,11 +108,19 @@ impl MongoStore {
         found.map_ok(|doc| (doc.hash, Block::from(doc))).try_collect().await
     }
 
+    /// Adds or replaces what a data set tells; what an operator has set stays.
     async fn upsert<T: Serialize>(&self, collection: &str, entries: &[T]) -> Result<(), Error> {
         for entries in entries.chunks(ENTRIES_AT_ONCE) {
             let replace = |entry: &T| {
-                let document = by_id(entry)?;
-                Ok(doc! {"q": {"_id": document.get("_id").cloned()}, "u": document, "upsert": true})
+                let mut document = by_id(entry)?;
+                let mut kept = Document::new();
+                for name in OF_OPERATOR {
+                    document.remove(name);
+                    kept.insert(name, format!("${name}"));
+                }
+                let id = document.get("_id").cloned();
+                let merged = vec![doc! {"$replaceWith": {"$mergeObjects": [{"$literal": document}, kept]}}];
+                Ok(doc! {"q": {"_id": id}, "u": merged, "upsert": true})
             };
             let updates: Vec<_> = entries.iter().map(replace).collect::<Result<_, Error>>()?;
             let command = doc! {"update": collection, "updates": updates, "ordered": false, "writeConcern": {"w": "majority", "j": true}};
@@ -120,6 +130,21 @@ impl MongoStore {
             }
         }
         Ok(())
+    }
+
+    /// Adds or replaces one entry as a whole.
+    async fn set<T: Serialize + Sync>(&self, collection: &str, entry: &T) -> Result<(), Error> {
+        let document = by_id(entry)?;
+        let same = doc! {"_id": document.get("_id").cloned()};
+        self.database.collection::<Document>(collection).replace_one(same, document).upsert(true).await?;
+        self.raise_catalog_version().await
+    }
+
+    /// Last of a change, so that whoever sees the new version sees what is new.
+    async fn raise_catalog_version(&self) -> Result<(), Error> {
+        let engine: Collection<Document> = self.database.collection("engine");
+        let next = doc! {"$inc": {"version": 1_i64}};
+        engine.update_one(doc! {"_id": CATALOG_ID}, next).upsert(true).await.map(|_| ())
     }
 
     async fn all<T: DeserializeOwned>(&self, collection: &str) -> Result<Vec<T>, Error> {
@@ -303,12 +328,17 @@ impl Store for MongoStore {
         self.ask("store the catalogue", async {
             self.upsert("items", items).await?;
             self.upsert("users", users).await?;
-            // Last, so that whoever sees the new version sees what is new.
-            let engine: Collection<Document> = self.database.collection("engine");
-            let next = doc! {"$inc": {"version": 1_i64}};
-            engine.update_one(doc! {"_id": CATALOG_ID}, next).upsert(true).await.map(|_| ())
+            self.raise_catalog_version().await
         })
         .await
+    }
+
+    async fn set_item(&self, item: &Item) -> Result<(), StoreError> {
+        self.ask("store an item", self.set("items", item)).await
+    }
+
+    async fn set_user(&self, user: &User) -> Result<(), StoreError> {
+        self.ask("store a user", self.set("users", user)).await
     }
 
     async fn catalog_version(&self) -> Result<u64, StoreError> {

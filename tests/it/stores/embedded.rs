@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use freshet::capture::Item;
 use freshet::decode::Reason;
 use freshet::store::{self, StoreError};
 
@@ -64,12 +65,16 @@ async fn a_file_of_the_first_version_is_upgraded_with_what_it_holds() {
     }
     written.rejects.push(reject(20, Reason::Empty));
     store.persist(epoch, &written).await.unwrap();
+    let item = Item { id: "a".into(), title: "Fargo".into(), ..Item::default() };
+    store.put_catalog(std::slice::from_ref(&item), &[]).await.unwrap();
     drop(store);
     let file = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
     file.execute_batch(
         "ALTER TABLE events DROP COLUMN ts_of_event; ALTER TABLE events DROP COLUMN genres;
          ALTER TABLE events DROP COLUMN year; ALTER TABLE dead_letters DROP COLUMN replayed_at_ms;
-         ALTER TABLE engine DROP COLUMN store_id; ALTER TABLE engine DROP COLUMN base; PRAGMA user_version = 1",
+         ALTER TABLE engine DROP COLUMN store_id; ALTER TABLE engine DROP COLUMN base;
+         ALTER TABLE items DROP COLUMN labels; ALTER TABLE items DROP COLUMN hidden;
+         ALTER TABLE users DROP COLUMN labels; ALTER TABLE users DROP COLUMN hidden; PRAGMA user_version = 1",
     )
     .unwrap();
     drop(file);
@@ -82,6 +87,9 @@ async fn a_file_of_the_first_version_is_upgraded_with_what_it_holds() {
     store.persist(claim.epoch, &next).await.unwrap();
     assert_eq!(all_events(&store).await.len(), 30);
     assert_eq!(store.reject_counts().await.unwrap()[&Reason::Empty], 1);
+    assert_eq!(store.catalog().await.unwrap().items, std::slice::from_ref(&item));
+    store.set_item(&Item { hidden: true, ..item }).await.unwrap();
+    assert!(store.catalog().await.unwrap().items[0].hidden);
 }
 
 #[tokio::test]

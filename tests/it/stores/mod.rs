@@ -113,6 +113,7 @@ contract! {
     a_block_whose_bytes_differ_is_named_and_put_right,
     blocks_without_a_manifest_are_no_snapshot,
     the_catalogue_is_replaced_by_id_and_its_version_moves,
+    what_an_operator_sets_outlasts_a_data_set,
     reads_do_not_wait_for_writes,
     a_manifest_without_its_blocks_is_refused_and_changes_nothing,
     a_prune_keeps_what_the_rule_keeps_and_every_block_of_it,
@@ -412,8 +413,14 @@ async fn the_catalogue_is_replaced_by_id_and_its_version_moves(store: Arc<dyn St
         url: Some("http://example.org/?a=1".into()),
         ..item("b", "Twelve Monkeys (1995)")
     };
-    let user =
-        User { id: "1".into(), age: Some(24), gender: Some("F".into()), occupation: None, zip: Some("02139".into()) };
+    let user = User {
+        id: "1".into(),
+        age: Some(24),
+        gender: Some("F".into()),
+        occupation: None,
+        zip: Some("02139".into()),
+        ..User::default()
+    };
     store.put_catalog(&[full.clone(), item("a", "Old")], std::slice::from_ref(&user)).await.unwrap();
     let first = store.catalog_version().await.unwrap();
     assert!(first > 0);
@@ -426,6 +433,28 @@ async fn the_catalogue_is_replaced_by_id_and_its_version_moves(store: Arc<dyn St
     let many: Vec<_> = (0..5_000).map(|id| item(&format!("m{id}"), "x")).collect();
     store.put_catalog(&many, &[]).await.unwrap();
     assert_eq!(store.catalog().await.unwrap().items.len(), 5_002);
+}
+
+async fn what_an_operator_sets_outlasts_a_data_set(store: Arc<dyn Store>) {
+    let item = |title: &str| Item { id: "a".into(), title: title.into(), year: Some(1995), ..Item::default() };
+    let set = Item { labels: vec!["staff pick".into()], hidden: true, year: None, ..item("Ours") };
+    let user = User { id: "1".into(), labels: vec!["vip".into()], hidden: true, ..User::default() };
+    store.set_item(&set).await.unwrap();
+    let first = store.catalog_version().await.unwrap();
+    store.set_user(&user).await.unwrap();
+    assert!(store.catalog_version().await.unwrap() > first);
+    let catalog = store.catalog().await.unwrap();
+    assert_eq!((&catalog.items[..], &catalog.users[..]), (&[set.clone()][..], &[user.clone()][..]));
+
+    let (again, told) =
+        (Item { labels: vec!["not ours".into()], ..item("Theirs") }, User { age: Some(24), ..user.clone() });
+    let told = User { labels: Vec::new(), hidden: false, ..told };
+    store.put_catalog(&[again], &[told]).await.unwrap();
+    let catalog = store.catalog().await.unwrap();
+    assert_eq!(catalog.items, [Item { labels: set.labels.clone(), hidden: true, ..item("Theirs") }]);
+    assert_eq!(catalog.users, [User { age: Some(24), ..user }]);
+    store.set_item(&item("Shown")).await.unwrap();
+    assert_eq!(store.catalog().await.unwrap().items, [item("Shown")]);
 }
 
 async fn reads_do_not_wait_for_writes(store: Arc<dyn Store>) {
