@@ -4,7 +4,12 @@
 //! Prometheus. Guarantees: a request never waits for learning or for
 //! the store, an error is problem+json with a stable code, and no answer holds a secret.
 
+mod access;
+mod deadline;
+mod delay;
 mod health;
+mod limits;
+mod listen;
 mod metrics;
 mod model;
 mod moment;
@@ -14,29 +19,29 @@ mod parameters;
 pub mod problem;
 mod recommend;
 pub mod status;
+mod tls;
 mod token;
 
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::Level;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+use limits::Limits;
 
 use crate::capture::producer::Producer;
 use crate::config::{DecodeConfig, ServeConfig};
 use crate::publish::Published;
 use crate::store::Store;
 
+pub use access::Keys;
+pub use listen::{BindError, Guard, bind, run};
 pub use moment::Kept;
 pub use problem::Problem;
 pub use status::Status;
@@ -60,18 +65,28 @@ pub struct AppState {
     pub config: Arc<ServeConfig>,
     /// Answers and snapshots that are kept.
     pub kept: Arc<Kept>,
+    /// Who may do what.
+    pub keys: Arc<Keys>,
 }
 
 /// The routes. Needs no port: tests call it directly.
 pub fn app(state: AppState) -> Router {
-    let timeout = state.config.request_timeout;
     let (router, api) = routes(&state).split_for_parts();
-    router
+    let router = router
         .merge(openapi::pages(&api))
         .route("/", get(page::page))
         .fallback(problem::no_such_route)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
+        .method_not_allowed_fallback(problem::method_not_allowed);
+    layered(router, state)
+}
+
+/// The routes with what stands before each of them, the outermost last.
+fn layered(router: Router<AppState>, state: AppState) -> Router {
+    router
+        .layer(from_fn_with_state(state.clone(), deadline::keep))
+        .layer(from_fn_with_state(Limits::new(&state), limits::load))
+        .layer(from_fn_with_state(state.clone(), access::check))
+        .layer(from_fn(limits::path))
         .layer(CatchPanicLayer::custom(problem::panicked))
         // A 503 of /readyz is an answer and no failure; what does fail logs its cause where it knows it.
         .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
@@ -92,40 +107,6 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics));
     OpenApiRouter::with_openapi(openapi::description()).merge(asking).merge(watching)
-}
-
-/// Opens the port.
-///
-/// # Errors
-/// If the address is taken or not this machine's; the text says which address, and what to do.
-pub async fn bind(config: &ServeConfig) -> Result<TcpListener, BindError> {
-    let address = format!("{}:{}", bracketed(&config.host), config.port);
-    TcpListener::bind(&address).await.map_err(|source| BindError { address, source })
-}
-
-/// An IPv6 address in brackets, anything else as it is.
-fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
-}
-
-/// The port cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; set serve.port to a free port (--set serve.port=0 picks one)")]
-pub struct BindError {
-    address: String,
-    source: io::Error,
-}
-
-/// Serves until `shutdown` is ready; requests under way are finished first.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn run(
-    listener: TcpListener,
-    app: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
 }
 
 #[cfg(test)]
