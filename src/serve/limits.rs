@@ -91,16 +91,31 @@ fn rate_of(quota: Quota) -> u64 {
     (1.0 / quota.replenish_interval().as_secs_f64()).round() as u64
 }
 
-/// The layer that refuses paths that are too long.
+/// The layer that refuses paths that are too long, or that cannot be decoded.
 pub(super) async fn path(uri: Uri, request: Request, next: Next) -> Result<Response, Problem> {
-    let length = uri.path_and_query().map_or(0, |path| PathAndQuery::as_str(path).len());
+    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let length = path.len();
     if length <= LONGEST_PATH {
-        return Ok(next.run(request).await);
+        // Routes would take the characters for what they are, and ask for another id than was meant.
+        let Some(found) = garbled(path) else { return Ok(next.run(request).await) };
+        let detail =
+            format!("{found:?} is no encoded byte; write % as %25, and any byte as % and two hexadecimal digits");
+        return Err(Problem::bad_request("bad_encoding", detail));
     }
     let detail = format!(
         "path and query have {length} bytes; up to {LONGEST_PATH} are allowed; send long lists as the body of a POST"
     );
     Err(Problem::new(StatusCode::URI_TOO_LONG, "path_too_long", detail))
+}
+
+/// The first `%` without two hexadecimal digits, with what stands behind it.
+fn garbled(path: &str) -> Option<&str> {
+    let is_byte = |digits: &str| digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let mut escapes = path.match_indices('%').map(|(at, _)| {
+        let end = path[at..].char_indices().nth(3).map_or(path.len(), |(length, _)| at + length);
+        &path[at..end]
+    });
+    escapes.find(|escape| !is_byte(&escape[1..]))
 }
 
 /// The layer that refuses what is too much: of one client, or of all. Who watches over the process is never refused.

@@ -92,7 +92,8 @@ async fn no_key_or_a_wrong_one_is_told_so_and_asked_for_one() {
     for (sent, expected) in [
         (&[][..], "missing_key"),
         (&[longer.as_str()], "unknown_key"),
-        (&["Bearer "], "bad_authorization"),
+        (&["Bearer"], "bad_authorization"),
+        (&["Bearer "], "unknown_key"),
         (&["Bearer x"], "unknown_key"),
         (&["é"], "bad_authorization"),
         (&[&basic], "bad_authorization"),
@@ -102,7 +103,7 @@ async fn no_key_or_a_wrong_one_is_told_so_and_asked_for_one() {
         let (status, code, challenge) = ask(&app, "GET", "/model", sent).await;
         assert_eq!((status, code, challenge.as_deref()), (401, json!(expected), Some("Bearer")), "{sent:?}");
     }
-    assert_eq!(served.status.refused(Refusal::Unauthorized), 8);
+    assert_eq!(served.status.refused(Refusal::Unauthorized), 9);
     assert_eq!(ask(&app, "GET", &format!("/model?key={READ}"), &[]).await.0, 401, "never in an address");
     for path in ["/livez", "/openapi.json", "/docs", "/"] {
         assert_eq!(ask(&app, "GET", path, &[]).await.0, 200, "{path}");

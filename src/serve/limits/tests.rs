@@ -73,6 +73,19 @@ async fn a_path_that_is_too_long_is_refused_with_its_length() {
     assert_eq!(ask(&app, &fits, "192.0.2.1:1").await.0, 200);
 }
 
+#[tokio::test]
+async fn a_percent_sign_that_encodes_nothing_is_refused() {
+    let app = app(state().await.state.clone());
+    for (path, found) in
+        [("/recommend/%", "%"), ("/recommend/a%2", "%2"), ("/recommend/%41%zzb", "%zz"), ("/x?a=%%20", "%%2")]
+    {
+        let (status, body, _) = ask(&app, path, "192.0.2.1:1").await;
+        assert_eq!((status, &body["code"]), (400, &"bad_encoding".into()), "{path}");
+        assert!(body["detail"].as_str().unwrap().starts_with(&format!("{found:?} is no encoded byte")), "{body}");
+    }
+    assert_eq!(ask(&app, "/recommend/a%2Fb%25%c3%A9", "192.0.2.1:1").await.0, 200);
+}
+
 /// Status and time of one request over a connection of its own.
 fn request(address: SocketAddr, path: &str) -> (u16, Duration) {
     let start = Instant::now();
