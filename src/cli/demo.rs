@@ -42,6 +42,9 @@ pub(super) struct Args {
     /// Folder with the original files; looked in and only there.
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
+    /// Listens for other machines without asking for keys; short for --set serve.insecure=true.
+    #[arg(long)]
+    insecure: bool,
     /// Port that HTTP is served on; short for --set serve.port=PORT.
     #[arg(long)]
     port: Option<u16>,
@@ -57,6 +60,7 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     config.broker.partitions = 1;
     config.store.kind = StoreKind::Embedded;
     config.serve.port = args.port.unwrap_or(config.serve.port);
+    config.serve.insecure |= args.insecure;
     let stop = shutdown::on_signals();
     let dataset = tokio::task::spawn_blocking(move || get(args.from.as_deref())).await??.described();
     // A folder of its own for each data set: --fresh can delete nothing but a demo, and no demo resumes another's log.
@@ -131,10 +135,10 @@ async fn show(service: &Service, dataset: Dataset, config: &Config) -> anyhow::R
 }
 
 fn announce(service: &Service, config: &Config) -> anyhow::Result<()> {
-    let (address, store) = (service.address, config.store.data_dir.join("store.db"));
+    let (url, store) = (&service.url, config.store.data_dir.join("store.db"));
     out::print(&format!(
-        "Dashboard        http://{address}/\n\
-         Recommendations  curl -s 'http://{address}/recommend/196?n=10'\n\
+        "Dashboard        {url}/\n\
+         Recommendations  curl -s '{url}/recommend/196?n=10'\n\
          Store            sqlite3 {} 'select * from events limit 5'\n",
         store.display()
     ))

@@ -2,7 +2,6 @@
 //!
 //! [`Service`] is here and not in the engine, because the engine knows nothing of HTTP; the demo runs the same one.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{out, snapshots};
-use crate::capture::producer::{self, Haste};
+use crate::capture::LogError;
+use crate::capture::producer::{self, Producer};
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::publish::Published;
@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// Port that HTTP is served on; short for --set serve.port=PORT.
     #[arg(long)]
     port: Option<u16>,
+    /// Listens for other machines without asking for keys; short for --set serve.insecure=true.
+    #[arg(long)]
+    insecure: bool,
     /// Has an empty store begin with this exported snapshot: the log is learned from its beginning on top of it. A store
     /// that began with it just goes on, any other is refused.
     #[arg(long, value_name = "FILE")]
@@ -41,16 +44,17 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
     let mut config = config.clone();
     config.serve.port = args.port.unwrap_or(config.serve.port);
+    config.serve.insecure |= args.insecure;
     let stop = shutdown::on_signals();
     let Some(service) = Service::start(&config, args.from_snapshot.as_deref(), &stop).await? else { return Ok(()) };
-    out::print(&format!("serving on http://{0}, try http://{0}/recommend/196\n", service.address))?;
+    out::print(&format!("serving on {0}, try {0}/recommend/196\n", service.url))?;
     service.ended().await
 }
 
 /// An engine and its HTTP server, both running.
 pub(super) struct Service {
-    /// Where HTTP is served.
-    pub(super) address: SocketAddr,
+    /// Where HTTP is served, without a slash at the end.
+    pub(super) url: String,
     pub(super) published: Published,
     pub(super) status: Arc<Status>,
     stop: CancellationToken,
@@ -67,7 +71,9 @@ impl Service {
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
         // The port first: nothing is to be taken over by a process that cannot serve.
+        let guard = serve::Guard::load(&config.serve)?;
         let listener = serve::bind(&config.serve).await?;
+        guard.covers(&listener, &config.serve)?;
         let store = tokio::select! {
             store = store::open(&config.store) => store?,
             () = stop.cancelled() => return Ok(None),
@@ -78,7 +84,7 @@ impl Service {
         // Whoever sends events over HTTP waits for each of them.
         let haste = Haste::Prompt(config.serve.request_timeout);
         let log = tokio::select! {
-            log = producer::open_for(config, haste) => log?,
+            log = log(config) => log?,
             () = stop.cancelled() => return Ok(None),
         };
         let engine = Engine::new(config, Arc::clone(&store))?;
@@ -87,18 +93,22 @@ impl Service {
             published: Arc::clone(&published),
             status: Arc::clone(&status),
             store,
-            log: Some(log),
+            log,
             topic: config.broker.topic.as_str().into(),
             decode: Arc::new(config.decode.clone()),
             config: Arc::new(config.serve.clone()),
             kept: Arc::new(Kept::new(config.serve.cache_bytes)),
+            keys: Arc::clone(&guard.keys),
         };
         let stop = stop.child_token();
+        let url = format!("{}://{}", guard.scheme(), listener.local_addr()?);
+        let about = (Arc::clone(&state.config), Arc::clone(&status));
+        let http = serve::run(listener, serve::app(state), guard, about, stop.clone().cancelled_owned());
         Ok(Some(Self {
-            address: listener.local_addr()?,
+            url,
             published,
             status,
-            http: tokio::spawn(serve::run(listener, serve::app(state), stop.clone().cancelled_owned())),
+            http: tokio::spawn(http),
             engine: tokio::spawn(engine.run(stop.clone())),
             stop,
         }))
@@ -122,4 +132,9 @@ impl Service {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.http).await;
         Ok(learned??)
     }
+}
+
+/// The log that events are produced to; none where nothing may be changed.
+async fn log(config: &Config) -> Result<Option<Arc<dyn Producer>>, LogError> {
+    if config.serve.read_only { Ok(None) } else { producer::open(config).await.map(Some) }
 }

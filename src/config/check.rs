@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::layers::Setting;
-use super::{Config, GatherMode, Problem, mask};
+use super::{Config, GatherMode, Problem, Secret, mask};
 
 /// Values that a key may have, both ends included.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ fn time(text: &str) -> Option<SignedDuration> {
     text.parse().ok()
 }
 
-pub(super) const RANGES: &[(&str, Range)] = &[
+pub(super) const RANGES: [(&str, Range); 75] = [
     ("broker.partitions", Range::Whole(1, 10_000)),
     ("broker.replication", Range::Whole(1, 10)),
     ("broker.connect_timeout", Range::Time("0s", "1h")),
@@ -116,8 +116,13 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("serve.request_timeout", Range::Time("1ms", "1h")),
     ("serve.max_wait", Range::Time("0s", "1h")),
     ("serve.cache_bytes", Range::Whole(0, 1 << 34)),
-    ("serve.max_body", Range::Whole(1, 1 << 30)),
-    ("serve.max_events", Range::Whole(1, 1_000_000)),
+    ("serve.rate_limit", Range::Whole(0, 1_000_000)),
+    ("serve.rate_burst", Range::Whole(1, 1_000_000)),
+    ("serve.shed_after", Range::Time("0s", "1h")),
+    ("serve.max_connections", Range::Whole(1, 1_000_000)),
+    ("serve.head_timeout", Range::Time("1ms", "1h")),
+    ("serve.body_timeout", Range::Time("1ms", "1h")),
+    ("serve.idle_timeout", Range::Time("1ms", "1h")),
     ("engine.stop_deadline", Range::Time("1ms", "1h")),
     ("engine.queue", Range::Whole(1, 10_000)),
 ];
@@ -171,6 +176,9 @@ impl Checker<'_> {
             ("store.uri", is_mongodb_uri(&config.store.uri), address),
             ("store.database", is_database(&config.store.database), "1 to 63 bytes without / \\ . \" $ and spaces"),
             ("serve.host", is_name(&config.serve.host), "a host name or an IP address"),
+            ("serve.read_keys", are_keys(&config.serve.read_keys), KEYS),
+            ("serve.ingest_keys", are_keys(&config.serve.ingest_keys), KEYS),
+            ("serve.admin_keys", are_keys(&config.serve.admin_keys), KEYS),
             ("log.level", is_filter(&config.log.level), filter),
         ]
         .into_iter()
@@ -199,6 +207,12 @@ impl Checker<'_> {
                 "decode.max_rating",
             ),
             (serve.default_n > serve.max_n, "serve.default_n", "at most", "serve.max_n"),
+            (
+                serve.tls_cert.as_os_str().is_empty() != serve.tls_key.as_os_str().is_empty(),
+                "serve.tls_cert",
+                "set or empty together with",
+                "serve.tls_key",
+            ),
         ]
         .into_iter()
         .filter(|(broken, ..)| *broken)
@@ -223,6 +237,21 @@ impl Checker<'_> {
 fn refused(setting: &Setting, must: String) -> Problem {
     let value = mask::mask_value(&setting.key, &setting.value).to_string();
     Problem::Value { place: setting.source.place(), key: setting.key.clone(), value, must }
+}
+
+/// What the keys of a scope must be.
+const KEYS: &str = "keys of 16 or more visible ASCII characters, parted by commas";
+/// Shortest key, in characters: what a person makes up is shorter, what a generator makes is longer.
+const SHORTEST_KEY: usize = 16;
+
+/// Whether a text can be a key: it is sent in a header, and must not be guessed.
+#[must_use]
+pub fn is_key(key: &str) -> bool {
+    key.len() >= SHORTEST_KEY && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+}
+
+fn are_keys(keys: &Secret) -> bool {
+    keys.words().all(is_key)
 }
 
 fn is_topic(name: &str) -> bool {

@@ -272,12 +272,19 @@ fn fits(key: &str, value: &Value) -> Result<(), String> {
 }
 
 fn wrong_type(key: &str, reason: &str, source: &Source) -> Problem {
-    let secret = key == "store.uri" || key.strip_prefix(PROPERTIES).is_some_and(mask::is_secret);
+    let secret = key == "store.uri" || mask::is_secret_key(key);
     let reason = if secret { "expected a string" } else { reason };
     let range = check::range(key);
     let string = if matches!(range, Some(check::Range::Time(..))) { "a duration in quotes" } else { "a string" };
     let whole = "a whole number from 0";
-    let words = [("usize", whole), ("u64", whole), ("u16", whole), ("i32", "a whole number"), ("f32", "a number")];
+    let words = [
+        ("usize", whole),
+        ("u64", whole),
+        ("u32", whole),
+        ("u16", whole),
+        ("i32", "a whole number"),
+        ("f32", "a number"),
+    ];
     let words = words.into_iter().chain([("a string", string)]);
     let plain = words.into_iter().find_map(|(rust, word)| Some(format!("{}{word}", reason.strip_suffix(rust)?)));
     let allowed = range.map(|range| format!("; allowed: {range}")).unwrap_or_default();

@@ -2,6 +2,9 @@
 //!
 //! On its own, so that every log line and error that names an address can use the same rule.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
 use toml::Value;
 
 use super::layers::PROPERTIES;
@@ -13,6 +16,48 @@ pub const MASK: &str = "***";
 const SECRET_WORDS: [&str; 6] = ["pass", "secret", "key", "token", "credential", "assertion"];
 /// Names that hold several things, some of them secret.
 const SECRET_NAMES: [&str; 3] = ["sasl.oauthbearer.config", "sasl.jaas.config", "authmechanismproperties"];
+
+/// Settings that are secrets, whatever they hold.
+const SECRET_KEYS: [&str; 3] = ["serve.read_keys", "serve.ingest_keys", "serve.admin_keys"];
+
+/// Keys parted by commas. What shows it shows no key.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A secret text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// What stands between the commas; nothing in an empty text.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.0.split(',').map(str::trim).filter(|_| !self.0.trim().is_empty())
+    }
+
+    fn shown(&self) -> &'static str {
+        if self.0.is_empty() { "" } else { MASK }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.shown())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.shown())
+    }
+}
+
+/// Whether the setting of this name holds a secret.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    SECRET_KEYS.contains(&key) || key.strip_prefix(PROPERTIES).is_some_and(is_secret)
+}
 
 /// Whether a librdkafka property or connection option of this name holds a secret.
 #[must_use]
@@ -63,9 +108,9 @@ fn mask_options(text: &str) -> String {
 
 /// The value of a key as it may be shown.
 pub(super) fn mask_value(key: &str, value: &Value) -> Value {
-    let secret = key.strip_prefix(PROPERTIES).is_some_and(is_secret);
     match value {
-        _ if secret => Value::String(MASK.to_owned()),
+        Value::String(text) if text.is_empty() => value.clone(),
+        _ if is_secret_key(key) => Value::String(MASK.to_owned()),
         Value::String(text) if text.contains(['@', '?']) => Value::String(mask_uri(text)),
         other => other.clone(),
     }

@@ -22,14 +22,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::out_of_range;
+pub use check::{is_key, out_of_range};
 pub use layers::{Setting, Source};
 pub use learn::{
     BayesianMfConfig, BiasedMfConfig, BiasesConfig, BlendConfig, ItemKnnConfig, LearnConfig, LearnerKind,
     PopularityConfig,
 };
 pub use load::{LoadOptions, Loaded, process_environment};
-pub use mask::{MASK, is_secret, mask_uri};
+pub use mask::{MASK, Secret, is_secret, mask_uri};
 pub use problem::{ConfigError, Problem};
 
 /// `config.toml` as compiled in: every key with its default and a comment.
@@ -212,12 +212,40 @@ pub struct ServeConfig {
     pub max_wait: Duration,
     /// Bytes of answers that are kept.
     pub cache_bytes: usize,
-    /// Most bytes of a request's body.
-    pub max_body: usize,
-    /// Most events of a request.
-    pub max_events: usize,
-    /// Origins of the pages that may ask from a browser.
-    pub cors_origins: Vec<String>,
+    /// Keys that may read.
+    pub read_keys: Secret,
+    /// Keys that may send events.
+    pub ingest_keys: Secret,
+    /// Keys that may do everything.
+    pub admin_keys: Secret,
+    /// File with more keys; empty for none.
+    pub keys_file: PathBuf,
+    /// Whether nothing may be changed.
+    pub read_only: bool,
+    /// Whether other machines may be served without keys.
+    pub insecure: bool,
+    /// PEM file of the certificate chain; empty for HTTP without TLS.
+    pub tls_cert: PathBuf,
+    /// PEM file of the private key.
+    pub tls_key: PathBuf,
+    /// Requests a second from one client; 0 for any number.
+    pub rate_limit: u32,
+    /// Requests from one client at once.
+    pub rate_burst: u32,
+    /// Longest wait for a processor before requests are refused; 0 to refuse none.
+    #[serde(with = "duration")]
+    pub shed_after: Duration,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// Longest that the first head on a connection may take.
+    #[serde(with = "duration")]
+    pub head_timeout: Duration,
+    /// Longest pause within a body.
+    #[serde(with = "duration")]
+    pub body_timeout: Duration,
+    /// Longest that a connection may be without a request.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
 }
 
 /// `[engine]`

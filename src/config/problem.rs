@@ -104,6 +104,26 @@ pub enum Problem {
         /// What is allowed.
         must: String,
     },
+    /// A file that a key names, and that cannot be used. Its content is not shown: it may be a secret.
+    #[error("{key}: {file}: {reason}")]
+    File {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        file: String,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// An address that other machines reach, without keys.
+    #[error(
+        "{address} can be reached from other machines, and no key is asked for: whoever reaches it could read and change \
+         everything; set serve.admin_keys or serve.keys_file, keep serve.host at 127.0.0.1, or pass --insecure if something \
+         else guards it"
+    )]
+    Exposed {
+        /// The address.
+        address: String,
+    },
     /// Two values that contradict each other.
     #[error("{left} must be {relation} {right}")]
     Conflict {

@@ -11,6 +11,9 @@ use super::AppState;
 use super::status::{Phase, Trouble};
 use crate::consume::lag::Lag;
 
+/// Routes that whoever watches over the process may ask always: they hold nothing of the model.
+pub(super) const PROBES: [&str; 2] = ["/livez", "/readyz"];
+
 /// Whether the process answers
 #[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn livez() -> &'static str {

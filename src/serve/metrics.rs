@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
-use super::status::{Part, Phase};
+use super::status::{Part, Phase, Refusal};
 use super::{AppState, Problem, Status};
 use crate::consume::lag::{Lag, LagState};
 use crate::publish::Published;
@@ -61,6 +61,8 @@ impl Collector for Figures {
         out.counters("freshet_dead_letters", "Records that are no events, by reason", rejects)?;
         let failures = status.failures().into_iter().map(|(part, count)| (label("part", part), count));
         out.counters("freshet_failures", "Failures of the log or the store that were waited out", failures)?;
+        let refused = Refusal::ALL.map(|reason| (label("reason", reason), status.refused(reason)));
+        out.counters("freshet_http_refused", "Requests and connections that were refused, by reason", refused)?;
         let troubles = status.troubles();
         let trouble = |part| f64::from(troubles.iter().any(|trouble| trouble.part == part));
         let parts = Part::ALL.map(|part| (label("part", part), trouble(part)));

@@ -4,12 +4,12 @@
 //! Prometheus. Guarantees: a question never waits for learning or for
 //! the store unless it asks to, a change is acknowledged when the log or the store has it, an error is problem+json with a stable code, and no answer holds a secret.
 
-mod body;
-pub mod catalog;
-mod cors;
-mod edit;
-mod events;
+mod access;
+mod deadline;
+mod delay;
 mod health;
+mod limits;
+mod listen;
 mod metrics;
 mod model;
 mod moment;
@@ -20,31 +20,29 @@ pub mod problem;
 mod recommend;
 mod script;
 pub mod status;
+mod tls;
 mod token;
 
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::decompression::RequestDecompressionLayer;
-use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::Level;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+use limits::Limits;
 
 use crate::capture::producer::Producer;
 use crate::config::{DecodeConfig, ServeConfig};
 use crate::publish::Published;
 use crate::store::Store;
 
+pub use access::Keys;
+pub use listen::{BindError, Guard, bind, run};
 pub use moment::Kept;
 pub use problem::Problem;
 pub use status::Status;
@@ -68,22 +66,29 @@ pub struct AppState {
     pub config: Arc<ServeConfig>,
     /// Answers and snapshots that are kept.
     pub kept: Arc<Kept>,
+    /// Who may do what.
+    pub keys: Arc<Keys>,
 }
 
 /// The routes. Needs no port: tests call it directly.
 pub fn app(state: AppState) -> Router {
-    let config = Arc::clone(&state.config);
     let (router, api) = routes(&state).split_for_parts();
     let router = router
         .merge(openapi::pages(&api))
         .route("/", get(page::page))
         .merge(script::pages())
         .fallback(problem::no_such_route)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(config.max_body))
-        // What it does not know it leaves to `body::read`, which says so; the limit is on what comes out of it.
-        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))
+        .method_not_allowed_fallback(problem::method_not_allowed);
+    layered(router, state)
+}
+
+/// The routes with what stands before each of them, the outermost last.
+fn layered(router: Router<AppState>, state: AppState) -> Router {
+    router
+        .layer(from_fn_with_state(state.clone(), deadline::keep))
+        .layer(from_fn_with_state(Limits::new(&state), limits::load))
+        .layer(from_fn_with_state(state.clone(), access::check))
+        .layer(from_fn(limits::path))
         .layer(CatchPanicLayer::custom(problem::panicked))
         // A 503 of /readyz is an answer and no failure; what does fail logs its cause where it knows it.
         .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
@@ -110,40 +115,6 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics));
     OpenApiRouter::with_openapi(openapi::description()).merge(asking).merge(changing).merge(watching)
-}
-
-/// Opens the port.
-///
-/// # Errors
-/// If the address is taken or not this machine's; the text says which address, and what to do.
-pub async fn bind(config: &ServeConfig) -> Result<TcpListener, BindError> {
-    let address = format!("{}:{}", bracketed(&config.host), config.port);
-    TcpListener::bind(&address).await.map_err(|source| BindError { address, source })
-}
-
-/// An IPv6 address in brackets, anything else as it is.
-fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
-}
-
-/// The port cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; set serve.port to a free port (--set serve.port=0 picks one)")]
-pub struct BindError {
-    address: String,
-    source: io::Error,
-}
-
-/// Serves until `shutdown` is ready; requests under way are finished first.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn run(
-    listener: TcpListener,
-    app: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use axum::Router;
 use axum::http::header;
 use axum::response::Html;
 use axum::routing::get;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 
 /// What stands above the routes.
 #[derive(OpenApi)]
@@ -15,9 +16,22 @@ use utoipa::OpenApi;
         (name = "events", description = "What users do, and what items and users are"),
         (name = "model", description = "What has been learned, and how well it predicts"),
         (name = "health", description = "For whoever runs it"),
-    )
+    ),
+    modifiers(&Bearer),
+    // Which of the two it is depends on whether the server has keys.
+    security((), ("key" = []))
 )]
 struct Description;
+
+/// How a key is sent.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        api.components.get_or_insert_default().add_security_scheme("key", scheme);
+    }
+}
 
 pub(super) fn description() -> utoipa::openapi::OpenApi {
     Description::openapi()

@@ -67,8 +67,10 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let challenge = (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
         let retry_after = self.retry_after.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
-        (status, retry_after, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
+        (status, challenge, retry_after, [(header::CONTENT_TYPE, "application/problem+json")], Json(self))
+            .into_response()
     }
 }
 

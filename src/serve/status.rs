@@ -70,6 +70,31 @@ impl Part {
     pub const ALL: [Self; 2] = [Self::Log, Self::Store];
 }
 
+/// Why a request or a connection was refused before anything was done for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(usize)]
+pub enum Refusal {
+    /// No key, or none that is known.
+    Unauthorized,
+    /// A key without the scope, or a change while nothing may be changed.
+    Forbidden,
+    /// More requests than `serve.rate_limit`.
+    RateLimited,
+    /// Requests wait longer than `serve.shed_after`.
+    Overloaded,
+    /// More connections than `serve.max_connections`.
+    Connections,
+    /// The client sent its request too slowly.
+    Slow,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::Unauthorized, Self::Forbidden, Self::RateLimited, Self::Overloaded, Self::Connections, Self::Slow];
+}
+
 /// Why a part does not work now; the engine goes on by itself when it does again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Trouble {
@@ -89,6 +114,7 @@ pub struct Status {
     rejects: Mutex<BTreeMap<Reason, u64>>,
     troubles: Mutex<BTreeMap<Part, Trouble>>,
     failures: Mutex<BTreeMap<Part, u64>>,
+    refused: [AtomicU64; Refusal::ALL.len()],
     /// Snapshots in the store, the newest first.
     pub snapshots: ArcSwap<Vec<SnapshotSummary>>,
     /// Lag of each assigned partition.
@@ -112,6 +138,7 @@ impl Status {
             rejects: Mutex::default(),
             troubles: Mutex::default(),
             failures: Mutex::default(),
+            refused: Default::default(),
             snapshots: ArcSwap::default(),
             lag: ArcSwap::default(),
             catalog: Catalogue::default(),
@@ -187,7 +214,18 @@ impl Status {
         }
     }
 
-    /// Another number after each change of the catalogue.
+    /// Counts a request or a connection that was refused.
+    pub fn count_refusal(&self, reason: Refusal) {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests and connections that were refused for this reason, since the start.
+    #[must_use]
+    pub fn refused(&self, reason: Refusal) -> u64 {
+        self.refused[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts the changes of the catalogue since the start.
     #[must_use]
     pub fn catalog_generation(&self) -> u64 {
         self.catalog.generation()

@@ -23,9 +23,9 @@ use crate::publish::{Publisher, Version, View};
 use crate::store;
 
 /// What handlers answer from, and the folder of its store and its log.
-struct Served {
-    state: AppState,
-    dir: tempfile::TempDir,
+pub(super) struct Served {
+    pub(super) state: AppState,
+    _dir: tempfile::TempDir,
 }
 
 impl Deref for Served {
@@ -36,7 +36,7 @@ impl Deref for Served {
     }
 }
 
-async fn state() -> Served {
+pub(super) async fn state() -> Served {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::default();
     dir.path().clone_into(&mut config.store.data_dir);
@@ -62,6 +62,7 @@ async fn state() -> Served {
         decode: Arc::new(config.decode),
         kept: Arc::new(Kept::new(config.serve.cache_bytes)),
         config: Arc::new(config.serve),
+        keys: Arc::default(),
     };
     Served { state, dir }
 }

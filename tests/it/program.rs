@@ -128,7 +128,8 @@ impl Freshet {
         let mut running = self.spawn(&[&["run"], flags].concat());
         let address = running.until("the address is printed", |running| {
             let printed = running.stdout.text();
-            let address = printed.split_once("serving on http://").and_then(|(_, rest)| rest.split_once(','));
+            let url = printed.split_once("serving on http").and_then(|(_, rest)| rest.split_once("://"));
+            let address = url.and_then(|(_, rest)| rest.split_once(','));
             address.map(|(address, _)| address.to_owned()).ok_or(printed)
         });
         Engine { running, address }
@@ -218,6 +219,11 @@ impl Drop for Running {
 }
 
 impl Engine {
+    /// Where it listens: `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Status and JSON of an answer.
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
         get(&self.address, path).unwrap_or_else(|error| panic!("{path}: {error}: {}", self.running.account()))
