@@ -64,6 +64,13 @@ pub struct HistoryTables {
 }
 
 impl HistoryTables {
+    /// Positive events of an item.
+    #[must_use]
+    pub fn liked(&self, item: u32) -> u64 {
+        let block = self.counts.get(item as usize / BLOCK_ROWS);
+        block.and_then(|block| block.get(item as usize % BLOCK_ROWS)).copied().unwrap_or(0)
+    }
+
     /// Items that a user has had an event with.
     #[must_use]
     pub fn seen(&self, user: u32) -> Option<&RoaringBitmap> {

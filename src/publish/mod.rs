@@ -5,10 +5,12 @@
 //! costs what changed and not the size of the model.
 
 mod because;
+mod diversity;
 mod estimate;
 mod fold;
 pub mod history;
 mod query;
+mod readers;
 mod similar;
 mod topn;
 pub mod view;
@@ -18,10 +20,12 @@ use std::sync::Arc;
 use crate::learn::{LearnedState, Outcome};
 
 pub use because::Because;
+pub use diversity::diversified;
 pub use estimate::Estimate;
 pub use fold::Together;
 use history::{History, HistoryTables};
 pub use query::Query;
+pub use readers::Readers;
 pub use similar::Representative;
 pub use topn::{Scored, top_n};
 pub use view::{Recommendation, Version, View};

@@ -52,6 +52,17 @@ impl View {
         Some(top_n(others.filter_map(scored), n))
     }
 
+    /// Cosine of two items' vectors in the ranking model, else in the other; 0 where one of them has none. None where
+    /// neither model has vectors.
+    #[must_use]
+    pub fn similarity(&self) -> Option<impl Fn(u32, u32) -> f32> {
+        let model = self.models().into_iter().find(|model| model.item_vector(0).is_some())?;
+        Some(move |one, other| match (model.item_vector(one), model.item_vector(other)) {
+            (Some(one), Some(other)) => cosine(one, other),
+            _ => 0.0,
+        })
+    }
+
     /// For each factor of the items' vectors the item with the largest share of its length on it, of those that somebody
     /// liked, few events counting less as for [`View::similar_items`]. Empty where neither model has vectors.
     #[must_use]

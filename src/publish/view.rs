@@ -63,7 +63,7 @@ impl View {
         let (intervals, errors) = (Intervals::default(), UserErrors::default());
         let learned = LearnedState { intervals, errors, ..self.learned.clone() };
         let history = HistoryTables { recent: Shared::new(), ..self.history.clone() };
-        Self::new(self.version, learned, history)
+        Self::new(self.version.clone(), learned, history)
     }
 
     /// Which moment it shows.
