@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{out, snapshots};
 use crate::capture::LogError;
-use crate::capture::producer::{self, Producer};
+use crate::capture::producer::{self, Haste, Producer};
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::publish::Published;
@@ -81,18 +81,16 @@ impl Service {
         if let Some(file) = snapshot {
             snapshots::warm_start(&*store, config, file).await?;
         }
-        // Whoever sends events over HTTP waits for each of them.
-        let haste = Haste::Prompt(config.serve.request_timeout);
         let log = tokio::select! {
             log = log(config) => log?,
             () = stop.cancelled() => return Ok(None),
         };
-        let engine = Engine::new(config, Arc::clone(&store))?;
+        let engine = Engine::new(config, store)?;
         let (published, status) = (engine.published(), engine.status());
         let state = AppState {
             published: Arc::clone(&published),
             status: Arc::clone(&status),
-            store,
+            archive: engine.archive(),
             log,
             topic: config.broker.topic.as_str().into(),
             decode: Arc::new(config.decode.clone()),
@@ -136,5 +134,10 @@ impl Service {
 
 /// The log that events are produced to; none where nothing may be changed.
 async fn log(config: &Config) -> Result<Option<Arc<dyn Producer>>, LogError> {
-    if config.serve.read_only { Ok(None) } else { producer::open(config).await.map(Some) }
+    if config.serve.read_only {
+        return Ok(None);
+    }
+    // Whoever sends events over HTTP waits for each of them.
+    let haste = Haste::Prompt(config.serve.request_timeout);
+    producer::open_for(config, haste).await.map(Some)
 }

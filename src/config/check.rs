@@ -49,7 +49,7 @@ fn time(text: &str) -> Option<SignedDuration> {
     text.parse().ok()
 }
 
-pub(super) const RANGES: [(&str, Range); 75] = [
+pub(super) const RANGES: &[(&str, Range)] = &[
     ("broker.partitions", Range::Whole(1, 10_000)),
     ("broker.replication", Range::Whole(1, 10)),
     ("broker.connect_timeout", Range::Time("0s", "1h")),
@@ -116,6 +116,8 @@ pub(super) const RANGES: [(&str, Range); 75] = [
     ("serve.request_timeout", Range::Time("1ms", "1h")),
     ("serve.max_wait", Range::Time("0s", "1h")),
     ("serve.cache_bytes", Range::Whole(0, 1 << 34)),
+    ("serve.max_body", Range::Whole(1, 1 << 30)),
+    ("serve.max_events", Range::Whole(1, 1_000_000)),
     ("serve.rate_limit", Range::Whole(0, 1_000_000)),
     ("serve.rate_burst", Range::Whole(1, 1_000_000)),
     ("serve.shed_after", Range::Time("0s", "1h")),

@@ -212,6 +212,12 @@ pub struct ServeConfig {
     pub max_wait: Duration,
     /// Bytes of answers that are kept.
     pub cache_bytes: usize,
+    /// Most bytes of a request's body.
+    pub max_body: usize,
+    /// Most events of a request.
+    pub max_events: usize,
+    /// Origins of the pages that may ask from a browser.
+    pub cors_origins: Vec<String>,
     /// Keys that may read.
     pub read_keys: Secret,
     /// Keys that may send events.

@@ -4,6 +4,7 @@
 //! from there to `intake` what may be committed to the log. A batch is learned and published before it is durable; a
 //! snapshot and the committed offsets never run ahead of what is durable.
 
+mod archive;
 mod durability;
 mod intake;
 mod learning;
@@ -27,8 +28,8 @@ use crate::gather::Gatherer;
 use crate::learn::params::{self, Named};
 use crate::learn::{LearnError, Recommender};
 use crate::publish::{Published, Publisher, View};
-use crate::serve::Status;
 use crate::serve::status::Phase;
+use crate::serve::{Archive, Status};
 use crate::shutdown::StopDeadline;
 use crate::store::snapshot::Encoder;
 use crate::store::{Hash, Retention, Store, StoreError};
@@ -87,6 +88,12 @@ impl Engine {
     #[must_use]
     pub fn published(&self) -> Published {
         Arc::clone(&self.published)
+    }
+
+    /// The store as what serving asks of it.
+    #[must_use]
+    pub fn archive(&self) -> Arc<dyn Archive> {
+        Arc::new(archive::StoreArchive(Arc::clone(&self.store)))
     }
 
     /// What the engine is doing.

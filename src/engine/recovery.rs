@@ -99,12 +99,17 @@ async fn newest_whole(
     usable: RangeInclusive<u64>,
 ) -> Result<View, EngineError> {
     let base = *usable.start();
-    let (same, other): (Vec<_>, Vec<_>) = manifests
+    // After an incomplete one the model would be another than that of all events.
+    let (whole, earlier): (Vec<_>, Vec<_>) = manifests
         .iter()
         .filter(|manifest| usable.contains(&manifest.seq))
-        // After an incomplete one the model would be another than that of all events.
-        .filter(|manifest| snapshot::is_complete(manifest) || manifest.seq == base)
-        .partition(|manifest| manifest.params == *params);
+        .partition(|manifest| snapshot::is_complete(manifest) || manifest.seq == base);
+    if whole.is_empty() && !earlier.is_empty() {
+        tracing::warn!(
+            "the snapshots are of an earlier freshet and lack what this one learns; learning all events again"
+        );
+    }
+    let (same, other): (Vec<_>, Vec<_>) = whole.into_iter().partition(|manifest| manifest.params == *params);
     if same.is_empty() && !other.is_empty() && base == 0 {
         tracing::warn!("the snapshots were learned under other parameters; learning all stored events again");
     }

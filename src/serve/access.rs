@@ -42,10 +42,19 @@ impl Scope {
             Self::Admin => "admin",
         }
     }
+
+    /// The scopes that allow it, for people.
+    fn enough(self) -> &'static str {
+        match self {
+            Self::Read => "read or admin",
+            Self::Ingest => "ingest or admin",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// Pages that hold nothing of the model; what they load asks for a key itself.
-const PAGES: [&str; 4] = ["/", "/docs", "/openapi.json", "/freshet.js"];
+const PAGES: [&str; 5] = ["/", "/docs", "/openapi.json", "/freshet.js", "/demo-shop"];
 /// Routes that only ask, though their question comes as a body.
 const ASKED_BY_POST: [&str; 2] = ["/recommend", "/estimate"];
 /// Where events are sent to.
@@ -57,7 +66,7 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
     let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let posts = *method == Method::POST;
     match () {
-        () if reads && (PAGES.contains(&path) || health::PROBES.contains(&path)) => None,
+        () if reads && (PAGES.contains(&path) || path.starts_with("/docs/") || health::PROBES.contains(&path)) => None,
         () if reads || posts && ASKED_BY_POST.into_iter().any(below) => Some(Scope::Read),
         () if posts && below(EVENTS) => Some(Scope::Ingest),
         () => Some(Scope::Admin),
@@ -228,14 +237,14 @@ fn admitted(state: &AppState, parts: &Parts) -> Result<Client, Problem> {
     if state.keys.0.get(number).is_some_and(|key| key.allows(scope)) {
         return Ok(Client::Key(number));
     }
-    let detail =
-        format!("the key has not the scope {0}, which this needs; send one of scope {0} or admin", scope.name());
+    let (name, enough) = (scope.name(), scope.enough());
+    let detail = format!("the key has not the scope {name}, which this needs; send one of scope {enough}");
     Err(Problem::new(StatusCode::FORBIDDEN, "missing_scope", detail))
 }
 
 /// The place of the key that was sent, in the one header that may hold it.
 fn sent(headers: &HeaderMap, keys: &Keys, scope: Scope) -> Result<usize, Problem> {
-    let send = format!("send the header \"Authorization: Bearer KEY\" with a key of scope {} or admin", scope.name());
+    let send = format!("send the header \"Authorization: Bearer KEY\" with a key of scope {}", scope.enough());
     let refused =
         |code: &'static str, what: &str| Problem::new(StatusCode::UNAUTHORIZED, code, format!("{what}; {send}"));
     let mut values = headers.get_all(header::AUTHORIZATION).iter();

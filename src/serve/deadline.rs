@@ -60,7 +60,7 @@ pub(super) async fn keep(State(state): State<AppState>, request: Request, next: 
 /// The body, which fails when it pauses for too long.
 fn watched(body: Body, pause: Duration, progress: &Arc<Progress>) -> Body {
     let start = Some((body.into_data_stream(), Arc::clone(progress)));
-    Body::from_stream(stream::unfold(start, move |state| async move {
+    let chunks = stream::unfold(start, move |state| async move {
         let (mut body, progress) = state?;
         progress.set(Progress::WAITING);
         let Ok(chunk) = timeout(pause, body.next()).await else {
@@ -70,7 +70,9 @@ fn watched(body: Body, pause: Duration, progress: &Arc<Progress>) -> Body {
         };
         progress.set(Progress::IDLE);
         Some((chunk?, Some((body, progress))))
-    }))
+    });
+    // Whoever decompresses asks once more after the end.
+    Body::from_stream(chunks.fuse())
 }
 
 fn stalled(pause: Duration) -> Problem {

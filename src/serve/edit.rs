@@ -93,7 +93,7 @@ pub(super) async fn hide_item(
     let learned = || state.published.load().learned().items.get(&id).is_some();
     let Some(item) = known.or_else(|| learned().then(|| Item { id: id.clone(), ..Item::default() })) else {
         let detail = format!("neither the catalogue nor the model knows item {id:?}; PUT it with hidden: true");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no_such_item", detail));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_item", detail));
     };
     state.set_item(Item { hidden: true, ..item }).await.map(|_| StatusCode::NO_CONTENT)
 }
@@ -142,7 +142,7 @@ pub(super) async fn hide_user(
     let learned = || state.published.load().learned().users.get(&id).is_some();
     let Some(user) = known.or_else(|| learned().then(|| User { id: id.clone(), ..User::default() })) else {
         let detail = format!("neither the catalogue nor the model knows user {id:?}; PUT them with hidden: true");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no_such_user", detail));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_user", detail));
     };
     state.set_user(User { hidden: true, ..user }).await.map(|_| StatusCode::NO_CONTENT)
 }
@@ -161,13 +161,13 @@ fn check_names(field: &str, names: &[String]) -> Result<(), Problem> {
 /// Both are for whoever holds the catalogue's right to change.
 impl AppState {
     async fn set_item(&self, item: Item) -> Result<Item, Problem> {
-        self.store.set_item(&item).await.map_err(|error| Problem::unavailable(&error))?;
+        self.archive.set_item(&item).await.map_err(|error| Problem::unavailable(&error))?;
         self.status.catalog.put_item(item.clone());
         Ok(item)
     }
 
     async fn set_user(&self, user: User) -> Result<User, Problem> {
-        self.store.set_user(&user).await.map_err(|error| Problem::unavailable(&error))?;
+        self.archive.set_user(&user).await.map_err(|error| Problem::unavailable(&error))?;
         self.status.catalog.put_user(user.clone());
         Ok(user)
     }

@@ -4,23 +4,27 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::AppState;
 use super::moment::ModelStamp;
+use super::parameters::{Ids, bad};
 use super::status::{Phase, SnapshotSummary};
+use super::{AppState, Problem};
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::learn::prequential::Metrics;
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct ModelAnswer {
+    /// Name of the learners and their parameters: the header X-Freshet-Model.
+    name: String,
     #[serde(flatten)]
     stamp: ModelStamp,
     phase: Phase,
     /// Learner and its parameters.
-    #[schema(value_type = std::collections::HashMap<String, Object>)]
+    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
     params: BTreeMap<String, serde_json::Value>,
     users: usize,
     items: usize,
@@ -48,6 +52,7 @@ pub(super) async fn model(State(state): State<AppState>) -> Json<ModelAnswer> {
     let learned = view.learned();
     let prequential = &learned.prequential;
     Json(ModelAnswer {
+        name: status.model.clone(),
         stamp: ModelStamp::of(&view),
         phase: status.phase(),
         params: status.params.clone(),
@@ -71,4 +76,78 @@ pub(super) struct SnapshotsAnswer {
 #[utoipa::path(get, path = "/snapshots", tag = "model", responses((status = 200, body = SnapshotsAnswer)))]
 pub(super) async fn snapshots(State(state): State<AppState>) -> Json<SnapshotsAnswer> {
     Json(SnapshotsAnswer { snapshots: state.status.snapshots.load().as_ref().clone() })
+}
+
+/// A kept snapshot in full: where it comes from, what it was learned under and what it holds.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SnapshotAnswer {
+    /// As it is listed.
+    #[serde(flatten)]
+    pub summary: SnapshotSummary,
+    /// Format version.
+    pub format: u32,
+    /// Last micro-batch learned.
+    pub batch: u64,
+    /// Number of the engine's start that took it.
+    pub epoch: u64,
+    /// The kept snapshot before it, by `seq`; null for the oldest.
+    pub previous: Option<u64>,
+    /// Next offset to read of each partition.
+    pub offsets: Vec<PartitionOffset>,
+    /// Learner and its parameters.
+    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
+    pub params: BTreeMap<String, serde_json::Value>,
+    /// Events learned.
+    pub events: u64,
+    /// Test-then-learn over those, the running mean beside the model.
+    pub metrics: Metrics,
+    /// The parts of the model.
+    pub sections: Vec<SectionAnswer>,
+}
+
+/// Next offset to read of a partition.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct PartitionOffset {
+    /// Topic name.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+    /// The offset.
+    pub next: i64,
+}
+
+/// A part of a snapshot.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SectionAnswer {
+    /// What it holds.
+    pub name: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Blocks that hold the rows.
+    pub blocks: u64,
+}
+
+/// One kept snapshot
+#[utoipa::path(
+    get,
+    path = "/snapshots/{seq}",
+    tag = "model",
+    params(("seq" = u64, Path, description = "The last event that it has learned")),
+    responses(
+        (status = 200, body = SnapshotAnswer),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn snapshot(
+    State(state): State<AppState>,
+    Ids([id]): Ids<[String; 1]>,
+) -> Result<Json<SnapshotAnswer>, Problem> {
+    let seq: u64 = id.parse().map_err(|_| bad("seq", &id, "the seq of a snapshot, a whole number, is allowed"))?;
+    let found = state.archive.snapshot(seq).await.map_err(|error| Problem::unavailable(&error))?;
+    found.map(Json).ok_or_else(|| no_such_snapshot(seq))
+}
+
+pub(super) fn no_such_snapshot(seq: u64) -> Problem {
+    let detail = format!("there is no snapshot of seq {seq}; /snapshots lists those that are kept");
+    Problem::new(StatusCode::NOT_FOUND, "no_such_snapshot", detail)
 }

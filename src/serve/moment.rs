@@ -19,11 +19,11 @@ use quick_cache::sync::Cache;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::model::no_such_snapshot;
 use super::parameters::Given;
 use super::token::Token;
 use super::{AppState, Problem};
 use crate::publish::View;
-use crate::store::snapshot;
 use crate::telemetry::now_ms;
 
 /// `seq` of the last event that the answering model has learned.
@@ -147,6 +147,13 @@ pub(super) async fn answer(
     Ok(stamped(response, &state, &view, tag))
 }
 
+/// The layer of routes that tell what the engine is doing: they say which model there is, and are never kept.
+pub(super) async fn stamp(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    say_which(response.headers_mut(), &state, &state.published.load());
+    response
+}
+
 async fn keep(state: &AppState, key: Box<str>, tag: &HeaderValue, response: Response) -> Result<Response, Problem> {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.map_err(|error| Problem::internal(&error.to_string()))?;
@@ -175,6 +182,15 @@ fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
 fn stamped(mut response: Response, state: &AppState, view: &View, tag: HeaderValue) -> Response {
     let succeeded = response.status() == StatusCode::OK || response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
+    say_which(headers, state, view);
+    if succeeded {
+        headers.insert(header::ETAG, tag);
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    }
+    response
+}
+
+fn say_which(headers: &mut HeaderMap, state: &AppState, view: &View) {
     let version = view.version();
     let age_ms = if version.batch == 0 { 0 } else { (now_ms() - version.published_at_ms).max(0) };
     headers.insert(SEQ, version.seq.into());
@@ -182,11 +198,6 @@ fn stamped(mut response: Response, state: &AppState, view: &View, tag: HeaderVal
     if let Ok(model) = HeaderValue::from_str(&state.status.model) {
         headers.insert(MODEL, model);
     }
-    if succeeded {
-        headers.insert(header::ETAG, tag);
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
-    }
-    response
 }
 
 /// Which moment a request asks for.
@@ -246,12 +257,8 @@ impl AppState {
         if let Some(view) = self.kept.snapshots.get(&seq) {
             return Ok(view);
         }
-        let manifests = self.store.manifests(usize::MAX).await.map_err(|error| Problem::unavailable(&error))?;
-        let Some(manifest) = manifests.iter().find(|manifest| manifest.seq == seq) else {
-            let detail = format!("there is no snapshot of seq {seq}; /snapshots lists those that are kept");
-            return Err(Problem::new(StatusCode::NOT_FOUND, "no_such_snapshot", detail));
-        };
-        let view = snapshot::load(&*self.store, manifest).await.map_err(|error| Problem::unavailable(&error))?;
+        let view = self.archive.view(seq).await.map_err(|error| Problem::unavailable(&error))?;
+        let Some(view) = view else { return Err(no_such_snapshot(seq)) };
         let view = Arc::new(view);
         self.kept.snapshots.insert(seq, Arc::clone(&view));
         Ok(view)

@@ -1,18 +1,18 @@
 //! `GET /openapi.json`, the description that is made of the handlers themselves, and `GET /docs`, a page to try them.
 
 use axum::Router;
-use axum::http::header;
-use axum::response::Html;
-use axum::routing::get;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
+use utoipa_swagger_ui::SwaggerUi;
 
 /// What stands above the routes.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Freshet", description = "A recommender engine that learns from each event as it arrives."),
     tags(
-        (name = "recommend", description = "What to show a user"),
+        (name = "recommend", description = "What to show a user, and why"),
+        (name = "lists", description = "What is alike, popular, or stands for something"),
+        (name = "directory", description = "Who and what there is"),
         (name = "events", description = "What users do, and what items and users are"),
         (name = "model", description = "What has been learned, and how well it predicts"),
         (name = "health", description = "For whoever runs it"),
@@ -38,13 +38,6 @@ pub(super) fn description() -> utoipa::openapi::OpenApi {
 }
 
 /// The description as JSON, and the page that is made of it.
-pub(super) fn pages<S: Clone + Send + Sync + 'static>(api: &utoipa::openapi::OpenApi) -> Router<S> {
-    // It is made of types alone, so that it always serializes.
-    let json: axum::body::Bytes = serde_json::to_vec(api).unwrap_or_default().into();
-    let described = move || async { ([(header::CONTENT_TYPE, "application/json")], json) };
-    Router::new().route("/openapi.json", get(described)).route("/docs", get(docs))
-}
-
-async fn docs() -> Html<&'static str> {
-    Html(include_str!("docs.html"))
+pub(super) fn pages<S: Clone + Send + Sync + 'static>(api: utoipa::openapi::OpenApi) -> Router<S> {
+    SwaggerUi::new("/docs").url("/openapi.json", api).into()
 }

@@ -1,6 +1,7 @@
 //! What a request asks for in its query string: each parameter checked, none ignored.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use axum::extract::FromRequestParts;
 use axum::extract::path::ErrorKind;
@@ -11,7 +12,7 @@ use axum::http::request::Parts;
 use roaring::RoaringBitmap;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
-use utoipa::openapi::path::ParameterIn;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use super::Problem;
 use super::moment::MomentParameters;
@@ -73,12 +74,14 @@ impl Given {
         self.parsed(name, |number| (low..=high).contains(number), allowed)
     }
 
-    #[allow(dead_code)]
     /// A parameter that is a number.
     ///
     /// # Errors
     /// 400 with the code `bad_` and its name.
-    pub(super) fn number(&self, name: &'static str, low: f32, high: f32) -> Result<Option<f32>, Problem> {
+    pub(super) fn number<N>(&self, name: &'static str, low: N, high: N) -> Result<Option<N>, Problem>
+    where
+        N: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
+    {
         self.parsed(
             name,
             |number| (low..=high).contains(number),
@@ -94,7 +97,6 @@ impl Given {
         Ok(self.parsed(name, |_| true, || "true or false is allowed".into())?.unwrap_or(false))
     }
 
-    #[allow(dead_code)]
     /// A parameter that is one of these.
     ///
     /// # Errors
@@ -119,6 +121,15 @@ impl Given {
     /// Items by ids that are parted by commas. An id that the model does not know names no item that could be shown.
     pub(super) fn items(&self, name: &str, items: &IdTable) -> Option<RoaringBitmap> {
         self.get(name).map(|text| text.split(',').filter_map(|id| items.get(id)).collect())
+    }
+}
+
+/// The parameters of both.
+pub(super) struct Both<A, B>(PhantomData<(A, B)>);
+
+impl<A: IntoParams, B: IntoParams> IntoParams for Both<A, B> {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        A::into_params(&place).into_iter().chain(B::into_params(&place)).collect()
     }
 }
 

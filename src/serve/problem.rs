@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::store::StoreError;
+use super::archive::Unavailable;
 
 /// An error as the client gets it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -46,9 +46,16 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
+    /// A user or an item that there is not.
+    #[must_use]
+    pub fn unknown(what: &str, id: &str) -> Self {
+        let detail = format!("there is no {what} {id:?}; /{what}s lists those that are known");
+        Self::new(StatusCode::NOT_FOUND, format!("unknown_{what}"), detail)
+    }
+
     /// The store does not answer; it is asked again and again elsewhere, so that this passes.
     #[must_use]
-    pub fn unavailable(error: &StoreError) -> Self {
+    pub fn unavailable(error: &Unavailable) -> Self {
         tracing::warn!(%error, "a request could not be answered");
         let detail = "the store does not answer now; try again, /readyz tells what holds it up".into();
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail);

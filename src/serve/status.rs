@@ -225,7 +225,7 @@ impl Status {
         self.refused[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// Counts the changes of the catalogue since the start.
+    /// Another number after each change of the catalogue.
     #[must_use]
     pub fn catalog_generation(&self) -> u64 {
         self.catalog.generation()

@@ -8,24 +8,55 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use super::archive::Unavailable;
+use super::model::SnapshotAnswer;
 use super::status::{Part, Phase, SnapshotSummary};
 use super::*;
-use crate::capture::{Item, producer};
+use crate::capture::{Item, User, producer};
 use crate::config::Config;
 use crate::consume::lag::{Lag, LagState};
-use crate::decode::{Reason, testing};
+use crate::decode::{Event, Reason, testing};
 use crate::gather::MicroBatch;
 use crate::learn::Recommender;
 use crate::publish::{Publisher, Version, View};
-use crate::store;
 
 /// What handlers answer from, and the folder of its store and its log.
 pub(super) struct Served {
     pub(super) state: AppState,
-    _dir: tempfile::TempDir,
+    pub(super) archive: Arc<Shelf>,
+    dir: tempfile::TempDir,
+}
+
+/// An archive without snapshots. The real one is asked in tests/it.
+#[derive(Default)]
+pub(super) struct Shelf {
+    items: Mutex<Vec<Item>>,
+    users: Mutex<Vec<User>>,
+}
+
+#[async_trait::async_trait]
+impl Archive for Shelf {
+    async fn snapshot(&self, _: u64) -> Result<Option<SnapshotAnswer>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn view(&self, _: u64) -> Result<Option<View>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn set_item(&self, item: &Item) -> Result<(), Unavailable> {
+        self.items.lock().push(item.clone());
+        Ok(())
+    }
+
+    async fn set_user(&self, user: &User) -> Result<(), Unavailable> {
+        self.users.lock().push(user.clone());
+        Ok(())
+    }
 }
 
 impl Deref for Served {
@@ -37,6 +68,17 @@ impl Deref for Served {
 }
 
 pub(super) async fn state() -> Served {
+    let events = [("a/b", "1"), ("a/b", "2"), ("é😀", "2"), ("c", "3")]
+        .map(|(user, item)| testing::event(user, item, 4.0))
+        .to_vec();
+    let served = state_of(events).await;
+    let item = Item { id: "3".into(), title: "Fargo (1996)".into(), genres: vec!["Crime".into()], ..Item::default() };
+    served.status.catalog.put_item(item);
+    served
+}
+
+/// The state after these events.
+async fn state_of(events: Vec<Event>) -> Served {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::default();
     dir.path().clone_into(&mut config.store.data_dir);
@@ -44,19 +86,15 @@ pub(super) async fn state() -> Served {
     let readers = Published::default();
     let mut recommender = Recommender::new(&config).unwrap();
     let mut publisher = Publisher::new(Arc::clone(&readers), View::default());
-    let events = [("a/b", "1"), ("a/b", "2"), ("é😀", "2"), ("c", "3")]
-        .map(|(user, item)| testing::event(user, item, 4.0))
-        .to_vec();
     let batch = MicroBatch { number: 1, first_seq: 1, events, ..MicroBatch::default() };
     publisher.observe(&recommender.learn(&batch).unwrap());
     publisher.publish(recommender.publish(), Version::after(&batch, 0));
     let status = Status::new([("learner".to_owned(), json!("biased-mf"))].into());
-    let item = Item { id: "3".into(), title: "Fargo (1996)".into(), genres: vec!["Crime".into()], ..Item::default() };
-    status.catalog.replace([item], []);
+    let archive = Arc::new(Shelf::default());
     let state = AppState {
         published: readers,
         status: Arc::new(status),
-        store: store::open(&config.store).await.unwrap(),
+        archive: Arc::clone(&archive) as Arc<dyn Archive>,
         log: Some(producer::open(&config).await.unwrap()),
         topic: "ratings".into(),
         decode: Arc::new(config.decode),
@@ -64,7 +102,7 @@ pub(super) async fn state() -> Served {
         config: Arc::new(config.serve),
         keys: Arc::default(),
     };
-    Served { state, dir }
+    Served { state, archive, dir }
 }
 
 async fn get(state: &Served, path: &str) -> (u16, String, Value) {
@@ -155,8 +193,8 @@ async fn a_parameter_that_is_wrong_is_named_with_what_is_allowed() {
         (
             "exlude=1",
             "unknown_parameter",
-            "there is no parameter \"exlude\"; allowed are n, offset, include_seen, \
-            exclude, candidates, at, min_seq, token",
+            "there is no parameter \"exlude\"; allowed are n, offset, exclude, candidates, filter, \
+            format, include_seen, diversity, explain, at, min_seq, token",
         ),
         ("n=1&n=2", "repeated_parameter", "n is given twice; give it once (several ids are parted by commas)"),
         ("offset=-1", "bad_offset", "offset is \"-1\"; a whole number from 0 to 4294967295 is allowed"),
@@ -313,3 +351,5 @@ async fn a_port_in_use_is_named_with_what_to_do() {
     let error = bind(&config).await.unwrap_err().to_string();
     assert!(error.contains(&format!("127.0.0.1:{}", config.port)) && error.contains("serve.port"), "{error}");
 }
+
+mod asking;

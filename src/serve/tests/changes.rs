@@ -215,8 +215,7 @@ async fn an_item_is_changed_in_the_store_and_in_every_answer_at_once() {
     assert_eq!(send(&state, "DELETE", "/items/2", json!(null)).await, (204, json!("")));
     assert_eq!(ids(&get(&state, "/recommend/nobody").await.2), ["1", "3"]);
     assert_eq!(ids(&get(&state, "/recommend/a%2Fb?include_seen=true&candidates=2").await.2), Vec::<&str>::new());
-    let catalog = state.store.catalog().await.unwrap();
-    let kept = catalog.items.iter().find(|item| item.id == "2").unwrap();
+    let kept = state.archive.items.lock().iter().rfind(|item| item.id == "2").cloned().unwrap();
     assert_eq!((kept.hidden, kept.title.as_str(), kept.labels.len()), (true, "Heat", 1));
     assert_eq!(send(&state, "DELETE", "/items/1", json!(null)).await.0, 204, "only the model knows it");
     assert_eq!(ids(&get(&state, "/recommend/nobody").await.2), ["3"]);
@@ -238,7 +237,7 @@ async fn a_user_is_hidden_and_shown_again() {
     assert_eq!(send(&state, "DELETE", "/users/c", json!(null)).await.0, 204, "only the model knows them");
     let hidden = |id: &str| state.status.catalog.entries().users.get(id).unwrap().hidden;
     assert!(hidden("new one") && hidden("c"));
-    let users = state.store.catalog().await.unwrap().users;
+    let users = state.archive.users.lock().clone();
     let kept =
         User { id: "new one".into(), age: Some(30), labels: vec!["vip".into()], hidden: true, ..User::default() };
     assert!(users.contains(&kept), "{users:?}");
@@ -266,8 +265,8 @@ async fn a_change_that_is_wrong_changes_nothing_and_says_why() {
         ("PUT", "/items/2", json!({ "genres": [" "] }), 422, "bad_field", "genres has an empty entry"),
         ("PUT", "/users/2", json!({ "name": "x" }), 422, "bad_field", "unknown field `name`"),
         ("PUT", "/users/2", json!([1]), 422, "bad_field", "invalid"),
-        ("DELETE", "/items/zzz", json!(null), 404, "no_such_item", "zzz"),
-        ("DELETE", "/users/zzz", json!(null), 404, "no_such_user", "zzz"),
+        ("DELETE", "/items/zzz", json!(null), 404, "unknown_item", "zzz"),
+        ("DELETE", "/users/zzz", json!(null), 404, "unknown_user", "zzz"),
     ] {
         let (found, answer) = send(&state, method, path, body.clone()).await;
         assert_eq!((found, &answer["code"]), (status, &json!(code)), "{method} {path} {body}: {answer}");
@@ -279,7 +278,7 @@ async fn a_change_that_is_wrong_changes_nothing_and_says_why() {
         assert_eq!(ask(&state, request("PUT", "/items/2", kind, body)).await.0, status);
     }
     assert_eq!(state.status.catalog_generation(), generation);
-    assert!(state.store.catalog().await.unwrap().items.is_empty());
+    assert!(state.archive.items.lock().is_empty());
 }
 
 #[tokio::test]
