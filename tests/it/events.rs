@@ -26,7 +26,7 @@ fn begin(engine: &Engine) -> String {
 
 /// A new visitor clicks the first item of the list again and again: it is gone from the very next list.
 fn read_your_writes(engine: &mut Engine) {
-    engine.wait("/readyz", "it learns", |ready| ready["learning"] == true);
+    engine.learns();
     let token = begin(engine);
     let mut list = ids(&engine.json(&format!("/recommend/visitor?n=30&token={token}")));
     assert_eq!(list.len(), 30, "all of the first request is learned");

