@@ -19,6 +19,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -151,7 +152,9 @@ fn recommend(number: u64) -> Vec<u8> {
 
 /// The same, asked so that no answer can be one that was kept.
 fn recommend_anew(number: u64) -> Vec<u8> {
-    load::get(&format!("/recommend/{}?exclude=none{number}", 1 + number % 943))
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let once = ASKED.fetch_add(1, Ordering::Relaxed);
+    load::get(&format!("/recommend/{}?exclude=none{once}", 1 + number % 943))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

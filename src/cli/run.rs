@@ -14,7 +14,7 @@ use crate::capture::producer::{self, Haste, Producer};
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::publish::Published;
-use crate::serve::{self, AppState, Kept, Status};
+use crate::serve::{self, AppState, Kept, Parts, Status};
 use crate::{shutdown, store};
 
 /// Runs the service: consumes, learns, persists and serves.
@@ -87,7 +87,7 @@ impl Service {
         };
         let engine = Engine::new(config, store)?;
         let (published, status) = (engine.published(), engine.status());
-        let state = AppState {
+        let state = AppState::from(Parts {
             published: Arc::clone(&published),
             status: Arc::clone(&status),
             archive: engine.archive(),
@@ -97,7 +97,7 @@ impl Service {
             config: Arc::new(config.serve.clone()),
             kept: Arc::new(Kept::new(config.serve.cache_bytes)),
             keys: Arc::clone(&guard.keys),
-        };
+        });
         let stop = stop.child_token();
         let url = format!("{}://{}", guard.scheme(), listener.local_addr()?);
         let about = (Arc::clone(&state.config), Arc::clone(&status));

@@ -35,7 +35,10 @@ type Labels = Vec<(&'static str, String)>;
 )]
 pub(super) async fn metrics(State(state): State<AppState>) -> Result<impl IntoResponse, Problem> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Figures { published: state.published, status: state.status }));
+    registry.register_collector(Box::new(Figures {
+        published: Arc::clone(&state.published),
+        status: Arc::clone(&state.status),
+    }));
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).map_err(|error| Problem::internal(&error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))

@@ -36,6 +36,7 @@ pub mod status;
 mod tls;
 mod token;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
@@ -62,9 +63,34 @@ pub use moment::Kept;
 pub use problem::Problem;
 pub use status::Status;
 
-/// What handlers answer from.
+/// What handlers answer from, in one piece: each layer and each handler of a request takes a copy.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Parts>);
+
+impl From<Parts> for AppState {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl std::ops::DerefMut for AppState {
+    fn deref_mut(&mut self) -> &mut Parts {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// The parts of the state.
+#[derive(Clone)]
+pub struct Parts {
     /// The newest view.
     pub published: Published,
     /// What the engine is doing.
@@ -87,33 +113,30 @@ pub struct AppState {
 
 /// The routes. Needs no port: tests call it directly.
 pub fn app(state: AppState) -> Router {
-    let max_body = state.config.max_body;
     let (router, api) = routes(&state).split_for_parts();
     let router = router
         .merge(openapi::pages(api))
         .route("/", get(page::page))
         .merge(script::pages())
         .fallback(problem::no_such_route)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(max_body))
-        // What it does not know it leaves to `body::read`, which says so; the limit is on what comes out of it.
-        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true));
+        .method_not_allowed_fallback(problem::method_not_allowed);
     layered(router, state)
 }
 
-/// The routes with what stands before each of them, the outermost last.
+/// The routes with what stands before each of them, the outermost first. One layer of many parts: each layer of a router
+/// is an allocation of every request, and a copy of all that is within.
 fn layered(router: Router<AppState>, state: AppState) -> Router {
     let config = Arc::clone(&state.config);
-    let router = router
-        .layer(from_fn_with_state(state.clone(), deadline::keep))
-        .layer(from_fn_with_state(Limits::new(&state), limits::load))
-        .layer(from_fn_with_state(state.clone(), access::check))
-        .layer(from_fn(limits::path))
-        .layer(CatchPanicLayer::custom(problem::panicked))
+    let before = (
         // A 503 of /readyz is an answer and no failure; what does fail logs its cause where it knows it.
-        .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
-        .with_state(state);
-    cors::layered(router, &config.cors_origins)
+        TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)),
+        CatchPanicLayer::custom(problem::panicked),
+        from_fn(limits::path),
+        from_fn_with_state(state.clone(), access::check),
+        from_fn_with_state(Limits::new(&state), limits::load),
+        from_fn_with_state(state.clone(), deadline::keep),
+    );
+    cors::layered(router.layer(before).with_state(state), &config.cors_origins)
 }
 
 /// Every route that is part of the API, with its description.
@@ -121,11 +144,9 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     // Answers depend on the model and the catalogue alone.
     let asking = OpenApiRouter::new()
         .routes(routes!(recommend::recommend))
-        .routes(routes!(recommend::recommend_to))
         .routes(routes!(because::because))
         .routes(routes!(estimate::estimate))
         .route("/estimate/{user}/{items}/{*more}", get(estimate::estimate))
-        .routes(routes!(estimate::estimate_all))
         .routes(routes!(lists::similar_items))
         .routes(routes!(lists::similar_users))
         .routes(routes!(lists::surprising))
@@ -137,11 +158,21 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(directory::items))
         .routes(routes!(directory::item))
         .layer(from_fn_with_state(state.clone(), moment::answer));
+    // What is not known of encodings is left to `body::read`, which says so; the limit is on what comes out of them.
+    let body =
+        (DefaultBodyLimit::max(state.config.max_body), RequestDecompressionLayer::new().pass_through_unaccepted(true));
+    let asking_by_body = OpenApiRouter::new()
+        .routes(routes!(recommend::recommend_to))
+        .routes(routes!(estimate::estimate_all))
+        .layer(body.clone())
+        .layer(from_fn_with_state(state.clone(), moment::answer));
     // What these change is in the log or the store before they answer.
     let changing = OpenApiRouter::new()
         .routes(routes!(events::events))
         .routes(routes!(edit::put_item, edit::hide_item))
-        .routes(routes!(edit::put_user, edit::hide_user));
+        .routes(routes!(edit::put_user, edit::hide_user))
+        .layer(body)
+        .layer(from_fn_with_state(state.clone(), cors::check));
     // Answers tell what the engine is doing at the moment.
     let watching = OpenApiRouter::new()
         .routes(routes!(live::live))
@@ -152,7 +183,8 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))
         .layer(from_fn_with_state(state.clone(), moment::stamp));
-    OpenApiRouter::with_openapi(openapi::description()).merge(asking).merge(changing).merge(watching)
+    let described = OpenApiRouter::with_openapi(openapi::description());
+    described.merge(asking).merge(asking_by_body).merge(changing).merge(watching)
 }
 
 #[cfg(test)]

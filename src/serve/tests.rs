@@ -91,7 +91,7 @@ async fn state_of(events: Vec<Event>) -> Served {
     publisher.publish(recommender.publish(), Version::after(&batch, 0));
     let status = Status::new([("learner".to_owned(), json!("biased-mf"))].into());
     let archive = Arc::new(Shelf::default());
-    let state = AppState {
+    let state = AppState::from(Parts {
         published: readers,
         status: Arc::new(status),
         archive: Arc::clone(&archive) as Arc<dyn Archive>,
@@ -101,7 +101,7 @@ async fn state_of(events: Vec<Event>) -> Served {
         kept: Arc::new(Kept::new(config.serve.cache_bytes)),
         config: Arc::new(config.serve),
         keys: Arc::default(),
-    };
+    });
     Served { state, archive, dir }
 }
 

@@ -308,6 +308,27 @@ async fn a_page_may_ask_from_a_browser_if_its_origin_is_listed() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_website_changes_nothing_unless_it_is_listed() {
+    let mut state = state().await;
+    let event = r#"{"user":"u","item":"i"}"#;
+    let sent = |origin: &str| {
+        let request =
+            Request::post("/events").header(header::CONTENT_TYPE, "text/plain").header(header::HOST, "here:80");
+        request.header(header::ORIGIN, origin).body(Body::from(event)).unwrap()
+    };
+    for origin in ["https://other.example", "null", "http://here:81", "ftp://here:80", "here:80"] {
+        let (status, _, answer) = ask(&state, sent(origin)).await;
+        assert_eq!((status, &answer["code"]), (403, &json!("origin_not_allowed")), "{origin}");
+    }
+    assert_eq!(ask(&state, sent("http://here:80")).await.0, 200, "its own pages");
+    let mut config = ServeConfig::clone(&state.config);
+    config.cors_origins = vec!["https://other.example".to_owned()];
+    state.state.config = Arc::new(config);
+    assert_eq!(ask(&state, sent("https://other.example")).await.0, 200);
+    assert_eq!(ask(&state, request("POST", "/events", "text/plain", event)).await.0, 200, "no browser");
+}
+
+#[tokio::test]
 async fn the_script_and_the_shop_are_there() {
     let state = state().await;
     let (status, kind, body) = get(&state, "/freshet.js").await;
