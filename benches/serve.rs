@@ -39,9 +39,8 @@ const ROUND: Duration = Duration::from_secs(3);
 const CLIENTS: usize = 16;
 /// Connections of an open loop.
 const CONNECTIONS: u32 = 64;
-/// Events of the freshness, and how many of them a second.
-const FRESH_EVENTS: u32 = 3000;
-const FRESH_RATE: u32 = 1000;
+/// Seconds of the freshness.
+const FRESH_SECONDS: u32 = 4;
 
 /// Set for the process that is the bare route: its answer.
 const BARE: &str = "FRESHET_BENCH_BARE_ROUTE";
@@ -198,8 +197,9 @@ fn milliseconds(took: &Histogram<u64>, quantile: f64) -> String {
 /// From `POST /events` to an answer that has learned it, at a fixed rate of events.
 async fn freshness() {
     let mut table = Table::new();
-    table.set_header(["1,000 events/s", "gather.size", "acknowledged p50", "p99", "in the answer p50", "p99"]);
-    for (name, settings) in [("embedded", Vec::new()), ("Kafka, MongoDB", on_servers())] {
+    table.set_header(["", "events/s", "gather.size", "acknowledged p50", "p99", "in the answer p50", "p99"]);
+    // Broker, database, engine and clients share two cores: at 1,000 events a second there are not enough of them.
+    for (name, settings, rate) in [("embedded", Vec::new(), 1000), ("Kafka, MongoDB", on_servers(), 200)] {
         for size in [1, 256] {
             let mut settings = settings.clone();
             settings.push(format!("gather.size={size}"));
@@ -214,9 +214,10 @@ async fn freshness() {
             let answer = connection.ask(&load::post("/events", &format!("[{}]", rows.join(",")))).await.unwrap();
             assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
             server.until(5000).await;
-            let (acknowledged, learned) = fresh(server.address).await;
+            let (acknowledged, learned) = fresh(server.address, rate).await;
             table.add_row([
                 name.to_owned(),
+                rate.to_string(),
                 size.to_string(),
                 milliseconds(&acknowledged, 0.5),
                 milliseconds(&acknowledged, 0.99),
@@ -243,7 +244,7 @@ fn on_servers() -> Vec<String> {
 }
 
 /// Times in microseconds from when an event was due to its acknowledgement, and to the user's list that has learned it.
-async fn fresh(address: SocketAddr) -> (Histogram<u64>, Histogram<u64>) {
+async fn fresh(address: SocketAddr, rate: u32) -> (Histogram<u64>, Histogram<u64>) {
     let clients = 64_u32;
     let start = Instant::now() + Duration::from_millis(50);
     let mut asking = tokio::task::JoinSet::new();
@@ -251,8 +252,8 @@ async fn fresh(address: SocketAddr) -> (Histogram<u64>, Histogram<u64>) {
         asking.spawn(async move {
             let mut connection = Connection::open(address).await.unwrap();
             let mut took = Vec::new();
-            for number in (client..FRESH_EVENTS).step_by(clients as usize) {
-                let due = start + Duration::from_secs(1) * number / FRESH_RATE;
+            for number in (client..FRESH_SECONDS * rate).step_by(clients as usize) {
+                let due = start + Duration::from_secs(1) * number / rate;
                 tokio::time::sleep_until(due).await;
                 let (user, item) = (1 + number % 900, 1 + number * 31 % 1000);
                 let event = format!(r#"{{"user":"{user}","item":"{item}","rating":5}}"#);

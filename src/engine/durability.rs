@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::learning::LearnedBatch;
 use super::{EngineError, patience};
@@ -16,6 +18,10 @@ use crate::serve::status::SnapshotSummary;
 use crate::store::snapshot::{Encoded, Encoder, Taken};
 use crate::store::{Block, DurableWrite, LearnedEvent, Manifest, Pruned, Retention, Store, StoreError};
 use crate::telemetry::now_ms;
+
+/// Longest that a batch waits for others to be written with. Each write syncs the disk, and on the same disk the log waits
+/// for that; nobody waits for the store, since what is on the log is learned and answered from before it is here.
+const COMPANY: Duration = Duration::from_millis(10);
 
 /// Snapshots that the status lists.
 const LISTED: usize = 100;
@@ -42,7 +48,7 @@ impl Durability {
         mut newest: Arc<View>,
     ) -> Result<(), EngineError> {
         while let Some(first) = learned.recv().await {
-            let (write, view, snapshot) = self.collect(first, &mut learned)?;
+            let (write, view, snapshot) = self.collect(first, &mut learned).await?;
             patience::until_done(&self.status, || self.store.persist(self.epoch, &write)).await?;
             fault::pass(Point::Persisted);
             self.status.set_durable_seq(self.progress.seq);
@@ -59,16 +65,17 @@ impl Durability {
         Ok(())
     }
 
-    /// One write of `first` and the batches that wait behind it, up to `write_batch` events or the next snapshot.
-    fn collect(
+    /// One write of `first` and the batches that wait behind it or come soon, up to `write_batch` events or the next snapshot.
+    async fn collect(
         &mut self,
         first: LearnedBatch,
         learned: &mut mpsc::Receiver<LearnedBatch>,
     ) -> Result<(DurableWrite, Arc<View>, bool), EngineError> {
         let mut write = DurableWrite::default();
         let (mut view, mut snapshot) = self.add(first, &mut write)?;
+        let until = Instant::now() + COMPANY;
         while !snapshot && write.events.len() < self.write_batch {
-            let Ok(next) = learned.try_recv() else { break };
+            let Ok(Some(next)) = timeout_at(until, learned.recv()).await else { break };
             (view, snapshot) = self.add(next, &mut write)?;
         }
         write.progress = self.progress.clone();
