@@ -23,7 +23,10 @@ use crate::publish;
     path = "/similar/{item}",
     tag = "lists",
     params(("item" = String, Path, description = "Id of the item"), ListParameters, MomentParameters),
-    responses((status = 200, body = List), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, content((List = "application/json"), (String = "text/csv; charset=utf-8"))),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(super) async fn similar_items(
     State(state): State<AppState>,
@@ -127,7 +130,10 @@ pub(super) async fn surprising(
     path = "/popular",
     tag = "lists",
     params(ListParameters, MomentParameters),
-    responses((status = 200, body = List), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, content((List = "application/json"), (String = "text/csv; charset=utf-8"))),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(super) async fn popular(
     State(state): State<AppState>,
@@ -158,7 +164,10 @@ pub(super) struct TrendingParameters {
     path = "/trending",
     tag = "lists",
     params(ListParameters, TrendingParameters, MomentParameters),
-    responses((status = 200, body = List), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, content((List = "application/json"), (String = "text/csv; charset=utf-8"))),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(super) async fn trending(
     State(state): State<AppState>,

@@ -146,7 +146,10 @@ enum Who {
         ("user" = String, Path, description = "Id of the user"),
         ListParameters, RecommendParameters, MomentParameters
     ),
-    responses((status = 200, body = Answer), (status = "4XX", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, content((Answer = "application/json"), (String = "text/csv; charset=utf-8"))),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(super) async fn recommend(
     State(state): State<AppState>,
