@@ -19,18 +19,24 @@ impl From<StoreError> for Unavailable {
     }
 }
 
+impl StoreArchive {
+    /// The manifest of a kept snapshot, and the `seq` of the one kept before it.
+    async fn manifest(&self, seq: u64) -> Result<Option<(Manifest, Option<u64>)>, StoreError> {
+        let mut manifests = self.0.manifests(usize::MAX).await?.into_iter();
+        let found = manifests.find(|manifest| manifest.seq == seq);
+        Ok(found.map(|manifest| (manifest, manifests.next().map(|older| older.seq))))
+    }
+}
+
 #[async_trait]
 impl Archive for StoreArchive {
     async fn snapshot(&self, seq: u64) -> Result<Option<SnapshotAnswer>, Unavailable> {
-        let manifests = self.0.manifests(usize::MAX).await?;
-        let at = manifests.iter().position(|manifest| manifest.seq == seq);
-        Ok(at.map(|at| in_full(&manifests[at], manifests.get(at + 1).map(|older| older.seq))))
+        Ok(self.manifest(seq).await?.map(|(manifest, previous)| in_full(&manifest, previous)))
     }
 
     async fn view(&self, seq: u64) -> Result<Option<View>, Unavailable> {
-        let manifests = self.0.manifests(usize::MAX).await?;
-        match manifests.iter().find(|manifest| manifest.seq == seq) {
-            Some(manifest) => Ok(Some(snapshot::load(&*self.0, manifest).await?)),
+        match self.manifest(seq).await? {
+            Some((manifest, _)) => Ok(Some(snapshot::load(&*self.0, &manifest).await?)),
             None => Ok(None),
         }
     }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::list::ShownItem;
 use super::moment::{ModelStamp, Moment, MomentParameters};
-use super::parameters::{Given, Ids};
+use super::parameters::{Given, Ids, known_item, known_user};
 use super::{AppState, Problem};
 use crate::publish::{Scored, View, top_n};
 
@@ -80,9 +80,7 @@ pub(super) async fn because(
     uri: Uri,
 ) -> Result<Json<BecauseAnswer>, Problem> {
     Given::of::<MomentParameters>(&uri)?;
-    let learned = view.learned();
-    let Some(user_index) = learned.users.get(&user) else { return Err(Problem::unknown("user", &user)) };
-    let Some(item_index) = learned.items.get(&item) else { return Err(Problem::unknown("item", &item)) };
+    let (user_index, item_index) = (known_user(&view, &user)?, known_item(&view, &item)?);
     let Some(because) = view.because(user_index, item_index) else {
         let detail = "the learner of learn.ranking keeps no events of its users, so that none can be told; blend and \
                       item-knn do";
@@ -90,7 +88,7 @@ pub(super) async fn because(
     };
     Ok(Json(BecauseAnswer {
         user,
-        item: ShownItem::of(item_index, &view, &state.status.catalog.index(&learned.items)),
+        item: ShownItem::of(item_index, &view, &state.status.catalog.index(&view.learned().items)),
         score: because.score,
         base: because.base,
         rank: because.rank,

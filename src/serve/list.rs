@@ -109,10 +109,14 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) fn of(scored: &[Scored], view: &View, state: &AppState) -> Self {
+    /// The answer in the form that was asked for.
+    pub(super) fn told(scored: &[Scored], given: &Given, view: &View, state: &AppState) -> Result<Response, Problem> {
         let catalogue = state.status.catalog.index(&view.learned().items);
-        let items = scored.iter().map(|scored| ListedItem::of(*scored, view, &catalogue)).collect();
-        Self { items, model: ModelStamp::of(view) }
+        let items = scored.iter().map(|scored| ListedItem::of(*scored, view, &catalogue));
+        match Format::of(given)? {
+            Format::Json => Ok(Json(Self { items: items.collect(), model: ModelStamp::of(view) }).into_response()),
+            Format::Csv => csv(items),
+        }
     }
 }
 
@@ -145,30 +149,21 @@ pub(super) fn narrowed(mut query: Query, filter: Option<&Filter>, view: &View, s
     query
 }
 
-/// The answer in the form that was asked for; `items` are what of it is a table.
-pub(super) fn told<T: Serialize>(
-    format: Format,
-    answer: T,
-    items: impl FnOnce(&T) -> &[ListedItem],
-) -> Result<Response, Problem> {
-    match format {
-        Format::Json => Ok(Json(answer).into_response()),
-        Format::Csv => {
-            let csv = csv(items(&answer)).map_err(|error| Problem::internal(&error.to_string()))?;
-            Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv).into_response())
-        }
-    }
+/// Items as a table.
+pub(super) fn csv(items: impl Iterator<Item = ListedItem>) -> Result<Response, Problem> {
+    let table = table(items).map_err(|error| Problem::internal(&error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], table).into_response())
 }
 
-fn csv(items: &[ListedItem]) -> Result<Vec<u8>, csv::Error> {
+fn table(items: impl Iterator<Item = ListedItem>) -> Result<Vec<u8>, csv::Error> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record(["rank", "id", "title", "genres", "year", "score"])?;
-    for (listed, rank) in items.iter().zip(1_u32..) {
-        let ShownItem { id, title, genres, year, .. } = &listed.item;
+    for (listed, rank) in items.zip(1_u32..) {
+        let ShownItem { id, title, genres, year, .. } = listed.item;
         let year = year.map(|year| year.to_string()).unwrap_or_default();
-        let title = title.as_deref().unwrap_or_default();
+        let title = title.unwrap_or_default();
         let (rank, genres, score) = (rank.to_string(), genres.join("|"), listed.score.to_string());
-        csv.write_record([&rank, id, title, &genres, &year, &score])?;
+        csv.write_record([rank, id, title, genres, year, score])?;
     }
     csv.into_inner().map_err(|error| error.into_error().into())
 }

@@ -9,9 +9,9 @@ use roaring::RoaringBitmap;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::list::{self, Format, List, ListParameters, ShownItem};
+use super::list::{self, List, ListParameters, ListedItem, ShownItem};
 use super::moment::{ModelStamp, Moment, MomentParameters};
-use super::parameters::{Both, Given, Ids};
+use super::parameters::{Both, Given, Ids, known_item, known_user};
 use super::{AppState, Problem};
 use crate::publish;
 
@@ -36,9 +36,8 @@ pub(super) async fn similar_items(
 ) -> Result<Response, Problem> {
     let given = Given::of::<ListParameters>(&uri)?;
     let query = list::query(&given, &view, &state)?;
-    let Some(index) = view.learned().items.get(&item) else { return Err(Problem::unknown("item", &item)) };
-    let similar = view.similar_items(index, &query).ok_or_else(no_vectors)?;
-    list::told(Format::of(&given)?, List::of(&similar, &view, &state), |list| &list.items)
+    let similar = view.similar_items(known_item(&view, &item)?, &query).ok_or_else(no_vectors)?;
+    List::told(&similar, &given, &view, &state)
 }
 
 fn no_vectors() -> Problem {
@@ -89,10 +88,8 @@ pub(super) async fn similar_users(
     uri: Uri,
 ) -> Result<Json<SimilarUsers>, Problem> {
     let n = number(&Given::of::<NumberParameters>(&uri)?, &state)?;
-    let users = &view.learned().users;
-    let Some(index) = users.get(&user) else { return Err(Problem::unknown("user", &user)) };
-    let similar = view.similar_users(index, n).ok_or_else(no_vectors)?;
-    let name = |index| users.name(index).map(ToString::to_string).unwrap_or_default();
+    let similar = view.similar_users(known_user(&view, &user)?, n).ok_or_else(no_vectors)?;
+    let name = |index| view.learned().users.name(index).map(ToString::to_string).unwrap_or_default();
     let users = similar.iter().map(|found| SimilarUser { id: name(found.item), score: found.score }).collect();
     Ok(Json(SimilarUsers { users, model: ModelStamp::of(&view) }))
 }
@@ -118,8 +115,10 @@ pub(super) async fn surprising(
     uri: Uri,
 ) -> Result<Json<List>, Problem> {
     let n = number(&Given::of::<NumberParameters>(&uri)?, &state)?;
-    let Some(index) = view.learned().users.get(&user) else { return Err(Problem::unknown("user", &user)) };
-    Ok(Json(List::of(&view.surprising(index, n), &view, &state)))
+    let surprising = view.surprising(known_user(&view, &user)?, n);
+    let catalogue = state.status.catalog.index(&view.learned().items);
+    let items = surprising.iter().map(|scored| ListedItem::of(*scored, &view, &catalogue)).collect();
+    Ok(Json(List { items, model: ModelStamp::of(&view) }))
 }
 
 /// The most popular items
@@ -143,7 +142,7 @@ pub(super) async fn popular(
     let given = Given::of::<ListParameters>(&uri)?;
     let query = list::query(&given, &view, &state)?;
     let popular = view.rank(view.popularity(), &RoaringBitmap::new(), &query);
-    list::told(Format::of(&given)?, List::of(&popular, &view, &state), |list| &list.items)
+    List::told(&popular, &given, &view, &state)
 }
 
 /// How soon what was popular is forgotten.
@@ -178,7 +177,7 @@ pub(super) async fn trending(
     let query = list::query(&given, &view, &state)?;
     let window = given.one_of("window", &[("200", 0), ("2000", 1), ("20000", 2)])?.unwrap_or(1);
     let trending = view.rank(view.trending(window), &RoaringBitmap::new(), &query);
-    list::told(Format::of(&given)?, List::of(&trending, &view, &state), |list| &list.items)
+    List::told(&trending, &given, &view, &state)
 }
 
 /// One strong item for each factor

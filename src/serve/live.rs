@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::list::ListParameters;
-use super::parameters::{Given, Ids, bad};
-use super::recommend::{Answer, RecommendParameters, answer_to};
+use super::parameters::{Both, Given, Ids, bad};
+use super::recommend::{Answer, RecommendParameters, Wanted, Who};
 use super::{AppState, Problem};
 
 /// Least time between two lists: each is as dear as a request, whatever the number of events that came.
@@ -40,7 +40,7 @@ pub(super) async fn live(
     Ids([user]): Ids<[String; 1]>,
     uri: Uri,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let given = Given::unchecked(&uri)?;
+    let given = Given::of::<Both<ListParameters, RecommendParameters>>(&uri)?;
     if let Some(name) = ["at", "min_seq", "token", "format"].into_iter().find(|name| given.get(name).is_some()) {
         return Err(bad(
             name,
@@ -49,17 +49,17 @@ pub(super) async fn live(
         ));
     }
     // What is asked for is checked before the stream begins.
-    answer_to(&uri, user.clone(), &state.published.load(), &state)?;
+    Wanted::of(&given, &state.published.load(), &state)?;
     let mut published = state.published.watch();
     published.mark_changed();
-    let follower = Follower { state, uri, user, published, told: String::new(), not_before: Instant::now() };
+    let follower = Follower { state, given, user, published, told: String::new(), not_before: Instant::now() };
     Ok(Sse::new(stream::unfold(follower, Follower::next)).keep_alive(KeepAlive::default()))
 }
 
 /// One client and what it was told last.
 struct Follower {
     state: AppState,
-    uri: Uri,
+    given: Given,
     user: String,
     published: watch::Receiver<()>,
     /// Items of the last list, as JSON.
@@ -78,7 +78,9 @@ impl Follower {
             }
             self.not_before = Instant::now() + PAUSE;
             let view = self.state.published.load_full();
-            let answer = answer_to(&self.uri, self.user.clone(), &view, &self.state).ok()?;
+            // Ids and filters name other items as the model and the catalogue grow.
+            let wanted = Wanted::of(&self.given, &view, &self.state).ok()?;
+            let answer = wanted.answer(Who::User(self.user.clone()), &view, &self.state);
             let items = serde_json::to_string(&answer.items).ok()?;
             if items != self.told {
                 self.told = items;

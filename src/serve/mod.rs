@@ -1,8 +1,9 @@
-//! HTTP: recommendations, health, the model and its snapshots.
+//! HTTP: what is asked of the model, and what is told to it.
 //!
-//! In: the published view and the engine's [`Status`]. Out: JSON, and metrics for
-//! Prometheus. Guarantees: a question never waits for learning or for
-//! the store unless it asks to, a change is acknowledged when the log or the store has it, an error is problem+json with a stable code, and no answer holds a secret.
+//! In: the published view, the engine's [`Status`], and from clients events and the catalogue. Out: JSON, CSV, pages, and
+//! metrics for Prometheus; events on the log. Guarantees: a question never waits for learning or for the store unless it
+//! asks to, a change is acknowledged when the log or the store has it, an error is problem+json with a stable code, and no
+//! answer holds a secret.
 
 mod access;
 pub mod archive;

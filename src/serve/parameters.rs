@@ -1,7 +1,10 @@
 //! What a request asks for in its query string: each parameter checked, none ignored.
 
+use std::any::TypeId;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::extract::path::ErrorKind;
@@ -9,6 +12,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query as QueryString};
 use axum::http::Uri;
 use axum::http::request::Parts;
+use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
@@ -18,6 +22,7 @@ use super::Problem;
 use super::moment::MomentParameters;
 use crate::decode::MAX_ID_BYTES;
 use crate::learn::ids::IdTable;
+use crate::publish::View;
 
 /// Parameters as they came, in their order.
 pub(super) struct Given(Vec<(String, String)>);
@@ -37,15 +42,14 @@ impl Given {
     ///
     /// # Errors
     /// 400, if one is unknown or given twice.
-    pub(super) fn of<P: IntoParams>(uri: &Uri) -> Result<Self, Problem> {
+    pub(super) fn of<P: IntoParams + 'static>(uri: &Uri) -> Result<Self, Problem> {
         let given = Self::unchecked(uri)?;
         if given.0.is_empty() {
             return Ok(given);
         }
-        let known = [P::into_params, MomentParameters::into_params].map(|list| list(|| Some(ParameterIn::Query)));
-        let names: Vec<&str> = known.iter().flatten().map(|parameter| parameter.name.as_str()).collect();
+        let names = names::<P>();
         for (at, (name, _)) in given.0.iter().enumerate() {
-            if !names.contains(&name.as_str()) {
+            if !names.contains(name) {
                 let detail = format!("there is no parameter {name:?}; allowed are {}", names.join(", "));
                 return Err(Problem::bad_request("unknown_parameter", detail));
             }
@@ -124,6 +128,18 @@ impl Given {
     }
 }
 
+/// Names of the parameters of `P` and of a moment. Made once, since they are made of descriptions.
+fn names<P: IntoParams + 'static>() -> Arc<[String]> {
+    static NAMES: RwLock<BTreeMap<TypeId, Arc<[String]>>> = RwLock::new(BTreeMap::new());
+    let kind = TypeId::of::<P>();
+    if let Some(names) = NAMES.read().get(&kind) {
+        return Arc::clone(names);
+    }
+    let lists = [P::into_params, MomentParameters::into_params].map(|list| list(|| Some(ParameterIn::Query)));
+    let names = lists.into_iter().flatten().map(|parameter| parameter.name).collect();
+    Arc::clone(NAMES.write().entry(kind).or_insert(names))
+}
+
 /// The parameters of both.
 pub(super) struct Both<A, B>(PhantomData<(A, B)>);
 
@@ -156,6 +172,22 @@ impl<S: Send + Sync, T: DeserializeOwned + Send + AsRef<[String]>> FromRequestPa
         }
         Ok(Self(ids))
     }
+}
+
+/// Dense index of a user.
+///
+/// # Errors
+/// 404, if the model does not know him.
+pub(super) fn known_user(view: &View, id: &str) -> Result<u32, Problem> {
+    view.learned().users.get(id).ok_or_else(|| Problem::unknown("user", id))
+}
+
+/// Dense index of an item.
+///
+/// # Errors
+/// 404, if the model does not know it.
+pub(super) fn known_item(view: &View, id: &str) -> Result<u32, Problem> {
+    view.learned().items.get(id).ok_or_else(|| Problem::unknown("item", id))
 }
 
 /// 400 where a user or an item cannot have this id.

@@ -1,9 +1,10 @@
 //! `GET /recommend/{user}` and `POST /recommend`: the best items for one user, for several at once, or for somebody who
 //! is known by what he likes alone.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -122,14 +123,14 @@ pub(super) struct RecommendedItem {
 }
 
 /// What is asked for, however it was.
-struct Wanted {
+pub(super) struct Wanted {
     query: Query,
     diversity: f32,
     explain: bool,
 }
 
 /// Whom it is for.
-enum Who {
+pub(super) enum Who {
     User(String),
     Users(Vec<String>, Together),
     Taste(Vec<u32>, Vec<u32>),
@@ -158,27 +159,11 @@ pub(super) async fn recommend(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let given = Given::of::<Both<ListParameters, RecommendParameters>>(&uri)?;
-    let wanted = wanted(&given, &view, &state)?;
-    let answer = wanted.answer(Who::User(user), &view, &state)?;
+    let answer = Wanted::of(&given, &view, &state)?.answer(Who::User(user), &view, &state);
     match Format::of(&given)? {
-        Format::Json => list::told(Format::Json, answer, |_| &[]),
-        Format::Csv => {
-            let items: Vec<ListedItem> = answer.items.into_iter().map(|item| item.listed).collect();
-            list::told(Format::Csv, items, |items| items)
-        }
+        Format::Json => Ok(Json(answer).into_response()),
+        Format::Csv => list::csv(answer.items.into_iter().map(|item| item.listed)),
     }
-}
-
-/// What the parameters of `GET /recommend/{user}` ask for.
-pub(super) fn answer_to(uri: &Uri, user: String, view: &View, state: &AppState) -> Result<Answer, Problem> {
-    let given = Given::of::<Both<ListParameters, RecommendParameters>>(uri)?;
-    wanted(&given, view, state)?.answer(Who::User(user), view, state)
-}
-
-fn wanted(given: &Given, view: &View, state: &AppState) -> Result<Wanted, Problem> {
-    let query = Query { include_seen: given.flag("include_seen")?, ..list::query(given, view, state)? };
-    let diversity = given.number("diversity", 0.0, 1.0)?.unwrap_or(0.0);
-    Ok(Wanted { query, diversity, explain: given.flag("explain")? })
 }
 
 /// Items recommended to one user, to several, or to somebody with these likes
@@ -197,11 +182,11 @@ pub(super) async fn recommend_to(
     Moment(view): Moment,
     uri: Uri,
     Body(request): Body<Request>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Answer>, Problem> {
     Given::of::<MomentParameters>(&uri)?;
     let who = request.who(&view)?;
     let wanted = request.wanted(&who, &view, &state)?;
-    list::told(Format::Json, wanted.answer(who, &view, &state)?, |_| &[])
+    Ok(Json(wanted.answer(who, &view, &state)))
 }
 
 fn indexes(ids: &[String], items: &IdTable) -> Vec<u32> {
@@ -265,16 +250,27 @@ impl Request {
         };
         let filter = self.filter.as_deref().map(Filter::parse).transpose()?;
         let query = list::narrowed(query, filter.as_ref(), view, state);
-        Ok(Wanted { query, diversity, explain: self.explain })
+        Wanted { query, diversity, explain: self.explain }.checked()
     }
 }
 
 impl Wanted {
-    fn answer(&self, who: Who, view: &View, state: &AppState) -> Result<Answer, Problem> {
+    /// What the parameters of `GET /recommend/{user}` ask for.
+    pub(super) fn of(given: &Given, view: &View, state: &AppState) -> Result<Self, Problem> {
+        let query = Query { include_seen: given.flag("include_seen")?, ..list::query(given, view, state)? };
+        let diversity = given.number("diversity", 0.0, 1.0)?.unwrap_or(0.0);
+        Self { query, diversity, explain: given.flag("explain")? }.checked()
+    }
+
+    fn checked(self) -> Result<Self, Problem> {
         if self.explain && self.query.n > MOST_EXPLAINED {
             let n = self.query.n.to_string();
             return Err(bad("n", &n, &format!("with explain a whole number from 1 to {MOST_EXPLAINED} is allowed")));
         }
+        Ok(self)
+    }
+
+    pub(super) fn answer(&self, who: Who, view: &View, state: &AppState) -> Answer {
         let (cold, scored) = self.diverse(view, |query| rank(&who, view, query));
         let reasons = |item| match &who {
             Who::User(user) if self.explain => Some(Contribution::strongest(user, item, REASONS, view, state)),
@@ -291,7 +287,7 @@ impl Wanted {
             Who::Users(users, _) => (None, Some(users)),
             Who::Taste(..) => (None, None),
         };
-        Ok(Answer { user, users, cold, items, model: ModelStamp::of(view) })
+        Answer { user, users, cold, items, model: ModelStamp::of(view) }
     }
 
     /// The list, put in an order with more variety where that is asked for.

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{HeaderMap, Request, Response, header};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -105,17 +105,29 @@ async fn state_of(events: Vec<Event>) -> Served {
     Served { state, archive, dir }
 }
 
-async fn get(state: &Served, path: &str) -> (u16, String, Value) {
-    let request = Request::get(path).body(Body::empty()).unwrap();
-    let response: Response<Body> = app(state.state.clone()).oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
-    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+const JSON: &str = "application/json";
+
+async fn ask(state: &AppState, request: Request<Body>) -> (u16, HeaderMap, Value) {
+    let response: Response<Body> = app(state.clone()).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, 1 << 24).await.unwrap();
     let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
-    (status, kind, body)
+    (parts.status.as_u16(), parts.headers, body)
 }
 
-use axum::http::header;
+fn request(method: &str, path: &str, kind: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind).body(body.into()).unwrap()
+}
+
+async fn send(state: &AppState, method: &str, path: &str, body: Value) -> (u16, Value) {
+    let (status, _, body) = ask(state, request(method, path, JSON, body.to_string())).await;
+    (status, body)
+}
+
+async fn get(state: &Served, path: &str) -> (u16, String, Value) {
+    let (status, headers, body) = ask(state, Request::get(path).body(Body::empty()).unwrap()).await;
+    (status, headers[header::CONTENT_TYPE].to_str().unwrap().to_owned(), body)
+}
 
 #[tokio::test]
 async fn a_known_user_gets_unseen_items_with_titles() {

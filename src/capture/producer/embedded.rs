@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use rusqlite::{TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Deliveries, Place, Producer, Receipt, Record, Tally};
+use super::{Deliveries, Place, Producer, Receipt, Record, Tally, landed};
 use crate::capture::LogError;
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, explain, find_topic};
 use crate::config::Config;
@@ -77,15 +77,11 @@ impl Producer for EmbeddedProducer {
     async fn append(&self, records: Vec<Record>) -> Result<Vec<Receipt>, LogError> {
         let mut waiting = Vec::with_capacity(records.len());
         for record in records {
-            let (receipt, landed) = oneshot::channel();
+            let (receipt, told) = oneshot::channel();
             self.queue((record, Some(receipt))).await?;
-            waiting.push(landed);
+            waiting.push(told);
         }
-        let mut receipts = Vec::with_capacity(waiting.len());
-        for landed in waiting {
-            receipts.push(landed.await.map_err(|_| self.ended())?);
-        }
-        Ok(receipts)
+        landed(waiting).await.ok_or_else(|| self.ended())
     }
 
     async fn flush(&self) -> Result<Deliveries, LogError> {

@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedPro
 
 use tokio::sync::oneshot;
 
-use super::{Deliveries, Haste, Place, Producer, Receipt, Record, Tally};
+use super::{Deliveries, Haste, Place, Producer, Receipt, Record, Tally, landed};
 use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
 use crate::config::BrokerConfig;
@@ -137,11 +137,11 @@ impl KafkaProducer {
     /// Queues a record, whose report is told to whoever has this.
     async fn queue_with_receipt(&self, record: &Record) -> Result<oneshot::Receiver<Receipt>, LogError> {
         loop {
-            let (number, landed) = self.role.receipts.ask();
+            let (number, told) = self.role.receipts.ask();
             // No report comes for what was not taken.
             let taken = self.try_send(record, number).inspect_err(|_| self.role.receipts.forget(number))?;
             if taken {
-                return Ok(landed);
+                return Ok(told);
             }
             self.role.receipts.forget(number);
             tokio::time::sleep(QUEUE_FULL_PAUSE).await;
@@ -191,12 +191,8 @@ impl Producer for KafkaProducer {
         for record in records {
             waiting.push(self.queue_with_receipt(&record).await?);
         }
-        let mut receipts = Vec::with_capacity(waiting.len());
-        for landed in waiting {
-            let gone = |_| kafka_link::refused(&self.broker, "produce to", "there was no delivery report".to_owned());
-            receipts.push(landed.await.map_err(gone)?);
-        }
-        Ok(receipts)
+        let gone = || kafka_link::refused(&self.broker, "produce to", "there was no delivery report".to_owned());
+        landed(waiting).await.ok_or_else(gone)
     }
 
     async fn flush(&self) -> Result<Deliveries, LogError> {

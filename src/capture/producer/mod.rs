@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::capture::LogError;
 use crate::config::{BrokerKind, Config};
@@ -113,6 +113,15 @@ pub fn location(config: &Config) -> String {
         BrokerKind::Embedded => format!("embedded log {}", super::embedded_log::path(config).display()),
         BrokerKind::Kafka => format!("kafka at {}", super::kafka_link::brokers(&config.broker)),
     }
+}
+
+/// The receipts of records in their order, once all are there; none if one never comes.
+async fn landed(waiting: Vec<oneshot::Receiver<Receipt>>) -> Option<Vec<Receipt>> {
+    let mut receipts = Vec::with_capacity(waiting.len());
+    for receipt in waiting {
+        receipts.push(receipt.await.ok()?);
+    }
+    Some(receipts)
 }
 
 /// Counts delivery reports, and lets a flush wait for them.

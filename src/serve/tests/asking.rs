@@ -1,21 +1,9 @@
 //! The routes that ask the model: what each answers, and that it refuses what it must.
 
-use axum::http::HeaderMap;
-
 use super::*;
 
-async fn send(state: &Served, request: Request<Body>) -> (u16, HeaderMap, Value) {
-    let response = app(state.state.clone()).oneshot(request).await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
-    (status, headers, body)
-}
-
 async fn post(state: &Served, path: &str, body: Value) -> (u16, Value) {
-    let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-    let (status, _, body) = send(state, request.body(Body::from(body.to_string())).unwrap()).await;
-    (status, body)
+    send(state, "POST", path, body).await
 }
 
 async fn ok(state: &Served, path: &str) -> Value {
@@ -263,20 +251,20 @@ async fn pages_hold_every_item_and_user_once_and_titles_are_searched() {
 async fn an_answer_says_which_model_gave_it_and_is_not_sent_twice() {
     let state = tastes().await;
     let request = || Request::get("/recommend/0?n=3");
-    let (status, headers, body) = send(&state, request().body(Body::empty()).unwrap()).await;
+    let (status, headers, body) = ask(&state, request().body(Body::empty()).unwrap()).await;
     assert_eq!((status, headers["x-freshet-seq"].to_str().unwrap()), (200, "162"));
     assert_eq!(headers["x-freshet-model"].to_str().unwrap(), state.status.model);
     assert!(headers["x-freshet-age-ms"].to_str().unwrap().parse::<u64>().is_ok());
     let tag = headers[header::ETAG].clone();
     let known = request().header(header::IF_NONE_MATCH, tag.clone()).body(Body::empty()).unwrap();
-    let (status, headers, none) = send(&state, known).await;
+    let (status, headers, none) = ask(&state, known).await;
     assert_eq!((status, &headers[header::ETAG], none), (304, &tag, json!("")));
     // The kept answer is the same one, and a change of the catalogue makes another.
-    assert_eq!(send(&state, request().body(Body::empty()).unwrap()).await.2, body);
+    assert_eq!(ask(&state, request().body(Body::empty()).unwrap()).await.2, body);
     let item = Item { id: ids(&body)[0].into(), title: "Renamed".into(), ..Item::default() };
     state.status.catalog.put_item(item);
     let known = request().header(header::IF_NONE_MATCH, tag).body(Body::empty()).unwrap();
-    let (status, _, body) = send(&state, known).await;
+    let (status, _, body) = ask(&state, known).await;
     assert_eq!((status, &body["items"][0]["title"]), (200, &json!("Renamed")));
 }
 

@@ -3,31 +3,12 @@
 use std::io::Write;
 
 use async_trait::async_trait;
-use axum::http::HeaderMap;
 
 use super::*;
 use crate::capture::producer::{Deliveries, Producer, Receipt, Record};
 use crate::capture::{LogError, User};
 
-const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
-
-async fn ask(state: &AppState, request: Request<Body>) -> (u16, HeaderMap, Value) {
-    let response: Response<Body> = app(state.clone()).oneshot(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, 1 << 24).await.unwrap();
-    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
-    (parts.status.as_u16(), parts.headers, body)
-}
-
-fn request(method: &str, path: &str, kind: &str, body: impl Into<Body>) -> Request<Body> {
-    Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind).body(body.into()).unwrap()
-}
-
-async fn send(state: &AppState, method: &str, path: &str, body: Value) -> (u16, Value) {
-    let (status, _, body) = ask(state, request(method, path, JSON, body.to_string())).await;
-    (status, body)
-}
 
 async fn post(state: &AppState, kind: &str, body: impl Into<Body>) -> (u16, Value) {
     let (status, headers, body) = ask(state, request("POST", "/events", kind, body)).await;
