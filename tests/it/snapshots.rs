@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use crate::program::{Ended, Freshet};
 
-/// Learners that are quick, and snapshots at each thousand events.
-const SETTINGS: [&str; 5] = [
+/// Learners that are quick, and snapshots at each thousand events: batches are full, however busy the machine is.
+const SETTINGS: [&str; 6] = [
     "learn.rating=biased-mf",
     "learn.ranking=biased-mf",
     "biased_mf.factors=8",
     "gather.size=100",
+    "gather.linger=1s",
     "store.snapshot_every=1000",
 ];
 
