@@ -125,7 +125,11 @@ impl Cli {
         let log = self.log.iter().map(|level| format!("log.level={level}"));
         let sets = self.set.iter().cloned().chain(log).collect();
         let env = process_environment()?;
-        let preset = self.preset.clone();
+        let of_demo = self.command.as_ref().and_then(|command| match command {
+            Command::Demo(args) => args.preset().map(str::to_owned),
+            _ => None,
+        });
+        let preset = self.preset.clone().or(of_demo);
         Config::load(&LoadOptions { preset, file: self.config.clone(), folder: PathBuf::new(), env, sets })
     }
 }

@@ -21,6 +21,8 @@ type Body<'text> = Spanned<DeValue<'text>>;
 
 /// What the key of a librdkafka property starts with.
 pub(super) const PROPERTIES: &str = "broker.properties.";
+/// What the key of a topic starts with.
+pub(super) const TOPICS: &str = "topics.";
 /// What the name of a variable starts with.
 pub(super) const VARIABLE: &str = "FRESHET_";
 
@@ -258,6 +260,8 @@ fn put(table: &mut Table, key: &str, value: Value) {
 fn exists(key: &str) -> bool {
     match key.strip_prefix(PROPERTIES) {
         Some(property) => !property.is_empty(),
+        // Named by the operator.
+        None if key.starts_with(TOPICS) => key.len() > TOPICS.len(),
         None => key.split_once('.').is_some_and(|(section, name)| {
             name != "properties" && DEFAULTS.get(section).is_some_and(|keys| keys.get(name).is_some())
         }),

@@ -18,6 +18,7 @@ mod engine;
 mod evaluate;
 mod events;
 mod golden;
+mod kinds;
 mod model;
 mod program;
 mod servers;

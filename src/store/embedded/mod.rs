@@ -109,6 +109,11 @@ impl File {
             }
             rows::insert_events(transaction, &write.events)?;
             letters::insert(transaction, &write.rejects)?;
+            if !(write.items.is_empty() && write.users.is_empty()) {
+                rows::put_items(transaction, &write.items)?;
+                rows::put_users(transaction, &write.users)?;
+                rows::raise_catalog_version(transaction)?;
+            }
             rows::set_engine(transaction, epoch, &write.progress)?;
             fault::pass(Point::Written);
             Ok(())
