@@ -18,6 +18,7 @@ mod engine;
 mod evaluate;
 mod events;
 mod golden;
+mod interop;
 mod kinds;
 mod model;
 mod program;
