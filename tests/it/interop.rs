@@ -119,7 +119,7 @@ fn what_confluent_s_client_produces_is_learned_and_it_reads_what_replay_produces
 
     // The same keys are on the same partitions, whoever produced them.
     let ours = Servers::new(3);
-    let row = |n| json!({"user": (n % USERS).to_string(), "item": "i", "rating": 1 + n % 5}).to_string();
+    let row = |n: u64| json!({"user": (n % USERS).to_string(), "item": "i", "rating": 1 + n % 5}).to_string();
     let rows: Vec<_> = (0..EVENTS).map(row).collect();
     ours.freshet.write("rows.ndjson", rows.join("\n"));
     ours.freshet.must(&["replay", "rows.ndjson"]);
@@ -138,7 +138,7 @@ fn what_confluent_s_client_produces_is_learned_and_it_reads_what_replay_produces
 fn what_kcat_produces_is_learned_and_it_reads_what_replay_produces() {
     let servers = Servers::new(3);
     let Some(mut produce) = kcat(&["-P", "-b", support::kafka(), "-t", &servers.topic, "-K", "|"]) else { return };
-    let line = |n| {
+    let line = |n: u64| {
         let user = (n % USERS).to_string();
         format!("{user}|{}", json!({"v": 1, "user": user, "item": n % 37, "rating": 4}))
     };
