@@ -92,7 +92,7 @@ mod tests {
             (&event, r#"{"user":"1","item":"2","rating":9}"#, ["1 to 5 is allowed", "(rating_out_of_range)"]),
             (&event, "", ["one JSON object", "(empty)"]),
             (&wrap(true, None, Some("id")), "17", ["not a JSON object", "\"id\""]),
-            (&wrap(true, None, Some("id")), r#"{"user":1,"a":2}"#, ["\"id\" for the key is missing", "it has a, user"]),
+            (&wrap(true, None, Some("id")), r#"{"user":1,"a":2}"#, ["\"id\" for the key is missing", "it has user, a"]),
             (&wrap(true, None, Some("id")), r#"{"id":""}"#, ["is no key", "not empty"]),
             (&wrap(true, None, Some("id")), r#"{"id":[1]}"#, ["is no key", "a number"]),
         ] {
