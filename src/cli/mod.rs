@@ -9,6 +9,7 @@ mod dead_letters;
 mod demo;
 mod evaluate;
 pub mod out;
+mod produce;
 mod replay;
 mod run;
 mod snapshots;
@@ -38,6 +39,7 @@ Examples:
   freshet run
   freshet run --preset ml-100k
   freshet replay ml-100k --rate 1000/s
+  freshet produce --file events.ndjson
   freshet evaluate ml-100k --protocol rating
   freshet snapshots list
   freshet dead-letters list
@@ -75,6 +77,7 @@ enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Replay(replay::Args),
+    Produce(produce::Args),
     Data(data::Args),
     Evaluate(evaluate::Args),
     Snapshots(snapshots::Args),
@@ -88,6 +91,7 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Demo(args) => demo::run(args, &loaded?.config).await,
         Command::Run(args) => run::run(&args, &loaded?.config).await,
         Command::Replay(args) => replay::run(args, &loaded?.config).await,
+        Command::Produce(args) => produce::run(args, &loaded?.config).await,
         Command::Data(args) => data::run(args, &loaded?.config).await,
         Command::Evaluate(args) => evaluate::run(args, &loaded?.config).await,
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,

@@ -13,7 +13,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use owo_colors::OwoColorize;
 use tempfile::NamedTempFile;
 
-use crate::capture::LogError;
+use crate::capture::{LogError, convert};
 use crate::config::ConfigError;
 use crate::shutdown::{INTERRUPTED, Interrupted, StopDeadline};
 use crate::store::StoreError;
@@ -108,12 +108,7 @@ fn describe(error: &anyhow::Error) -> String {
 /// # Errors
 /// If the folder is not there or not to be written.
 pub fn file_beside(path: &Path) -> anyhow::Result<NamedTempFile> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are their owner's only; this one becomes a file like any other, as the umask wants it.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(parent).with_context(|| cannot_write(path))
+    convert::file_beside(path).with_context(|| cannot_write(path))
 }
 
 /// What is said of a file that cannot be written.
