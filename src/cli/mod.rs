@@ -13,6 +13,7 @@ mod replay;
 mod run;
 mod snapshots;
 mod verify;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ Examples:
   freshet snapshots list
   freshet dead-letters list
   freshet verify
+  freshet watch --alert 'rating <= 1'
   freshet config show --changed
   freshet --config prod.toml --set broker.kind=kafka config check";
 
@@ -80,6 +82,7 @@ enum Command {
     Snapshots(snapshots::Args),
     DeadLetters(dead_letters::Args),
     Verify(verify::Args),
+    Watch(watch::Args),
     Config(config::Args),
 }
 
@@ -93,6 +96,7 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::DeadLetters(args) => dead_letters::run(args, &loaded?.config).await,
         Command::Verify(args) => verify::run(&args, &loaded?.config).await,
+        Command::Watch(args) => watch::run(args, &loaded?.config).await,
         Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
     }
 }
