@@ -71,7 +71,9 @@ impl LogFile {
     pub(crate) fn open_to_read(path: &Path) -> Result<Self, LogError> {
         let open = |reason: String| LogError::Embedded { action: "open", path: path.display().to_string(), reason };
         if !path.exists() {
-            return Err(open("it is not there; nothing was produced yet, or store.data_dir is another folder".to_owned()));
+            return Err(open(
+                "it is not there; nothing was produced yet, or store.data_dir is another folder".to_owned(),
+            ));
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let sqlite = Connection::open_with_flags(path, flags).map_err(|error| open(error.to_string()))?;

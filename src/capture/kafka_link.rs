@@ -279,11 +279,7 @@ async fn find_or_create(
 }
 
 /// The number of partitions of the topic, if it exists.
-async fn find_topic(
-    probe: &Arc<Asker>,
-    topic: &str,
-    deadline: Instant,
-) -> Result<Option<i32>, Attempt> {
+async fn find_topic(probe: &Arc<Asker>, topic: &str, deadline: Instant) -> Result<Option<i32>, Attempt> {
     let (probe, topic) = (Arc::clone(probe), topic.to_owned());
     let timeout = patience(deadline);
     let asking = tokio::task::spawn_blocking(move || {

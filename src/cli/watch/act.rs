@@ -63,7 +63,8 @@ impl std::str::FromStr for Webhook {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || "no URL; write it as https://host/path or http://user:password@host:8080/path".to_owned();
         let uri: ureq::http::Uri = text.parse().map_err(|_| wrong())?;
-        let known = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+        let known =
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
         if known { Ok(Self(text.to_owned())) } else { Err(wrong()) }
     }
 }

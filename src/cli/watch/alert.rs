@@ -20,7 +20,18 @@ use super::analysis::Number;
 const NAMES: [&str; 9] = ["value", "words", "rate", "mean", "key", "partition", "offset", "topic", "timestamp"];
 /// Functions besides operators and macros.
 const FUNCTIONS: [&str; 13] = [
-    "size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "bool", "type",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "bool",
+    "type",
     "dyn",
 ];
 /// Records that may lack a field before that is told.
@@ -295,7 +306,11 @@ impl Alert {
             }
             _ => "the last one is no JSON object".to_owned(),
         };
-        Some(format!("--alert '{alert}': {messages} {}; {there}, and there are {}", unseen.join(", "), NAMES.join(", ")))
+        Some(format!(
+            "--alert '{alert}': {messages} {}; {there}, and there are {}",
+            unseen.join(", "),
+            NAMES.join(", ")
+        ))
     }
 }
 

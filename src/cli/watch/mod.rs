@@ -145,7 +145,9 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
         out::tell(&line);
     }
     match ended? {
-        End::Interrupted if has_end => Err(Interrupted { done: "the end that was asked for has not come".to_owned() }.into()),
+        End::Interrupted if has_end => {
+            Err(Interrupted { done: "the end that was asked for has not come".to_owned() }.into())
+        }
         End::Interrupted | End::Done => Ok(()),
     }
 }
@@ -155,9 +157,11 @@ fn check(args: &Args, config: &Config) {
     let engine = config.broker.properties.get("group.id").unwrap_or(&config.broker.group);
     let problem = if args.group.as_ref().is_some_and(|group| group == engine || *group == config.broker.group) {
         format!("{engine:?} is the engine's group (broker.group), which watching would disturb; name another --group")
-    } else if args.rolling_mean.is_none() && args.alerts.iter().any(|alert| alert.uses("mean")) && args.field.is_none() {
+    } else if args.rolling_mean.is_none() && args.alerts.iter().any(|alert| alert.uses("mean")) && args.field.is_none()
+    {
         "an --alert with \"mean\" needs --rolling-mean N; of a field named mean, add --field mean".to_owned()
-    } else if args.group.is_some() && args.until_end && args.topics.len() > 1 && config.broker.kind == BrokerKind::Kafka {
+    } else if args.group.is_some() && args.until_end && args.topics.len() > 1 && config.broker.kind == BrokerKind::Kafka
+    {
         "--until-end in a group is for one topic; leave out --group, or watch one topic after the other".to_owned()
     } else {
         return;

@@ -260,7 +260,10 @@ impl Session {
             let Watched { topic, partition, offset, .. } = *record;
             let field = self.args.field.as_ref().map_or_else(String::new, |name| format!(" in field {name}"));
             let shown = body.map_or_else(|| "a tombstone".to_owned(), |body| printable(body, 80));
-            out::tell(&format!("no number{field}: {} [{partition}] @{offset}: {shown}", printable(topic.as_bytes(), 99)));
+            out::tell(&format!(
+                "no number{field}: {} [{partition}] @{offset}: {shown}",
+                printable(topic.as_bytes(), 99)
+            ));
         }
         None
     }
@@ -304,8 +307,11 @@ impl Session {
     fn summary(&mut self) -> Vec<String> {
         let (Counts { records, bytes, .. }, seconds) = (&self.counts, self.start.elapsed().as_secs_f64());
         let per_second = HumanCount((*records as f64 / seconds.max(0.001)) as u64);
-        let mut lines =
-            vec![format!("{} records, {} in {seconds:.1} s ({per_second}/s)", HumanCount(*records), HumanBytes(*bytes))];
+        let mut lines = vec![format!(
+            "{} records, {} in {seconds:.1} s ({per_second}/s)",
+            HumanCount(*records),
+            HumanBytes(*bytes)
+        )];
         if self.args.words {
             let (words, messages) = (HumanCount(self.counts.words), HumanCount(self.counts.with_words));
             lines.push(format!("{words} words in {messages} messages of text"));

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use self::reader::Reader;
 use super::{Consumer, Offsets, PartitionLag, Polled, RawEvent};
 use crate::capture::LogError;
-use crate::capture::embedded_log::{self, LogFile, Topic, end_offset};
+use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, find_topic};
 use crate::config::Config;
 
 /// Reads that may wait to be polled.
@@ -166,7 +166,9 @@ impl Consumer for EmbeddedConsumer {
                 let position = next.get(&name, partition).unwrap_or(0);
                 Ok(PartitionLag { topic: Arc::clone(&name), partition, position, end })
             };
-            (0..topic.partitions).map(lag).collect()
+            // It may have got more since the start.
+            let partitions = find_topic(sqlite, &name)?.map_or(topic.partitions, |now| now.partitions);
+            (0..partitions).map(lag).collect()
         });
         Box::pin(asking)
     }

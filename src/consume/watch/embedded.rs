@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Place, Polled, Portion, Start, Take, Watched, Watcher, Wish, WatchError};
+use super::{Place, Polled, Portion, Start, Take, WatchError, Watched, Watcher, Wish};
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, find_topic};
 use crate::config::Config;
 use crate::telemetry;

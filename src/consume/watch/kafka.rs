@@ -60,7 +60,10 @@ impl KafkaWatcher {
 
     fn start(broker: BrokerConfig, wish: Wish, wanted: &BTreeMap<String, Vec<i32>>) -> Result<Self, WatchError> {
         let link = Arc::new(Link::new(&broker));
-        let context = Context { link: Arc::clone(&link), role: Member::new(Ask { start: wish.start, until_end: wish.until_end, timeout: ASK_TIMEOUT }) };
+        let context = Context {
+            link: Arc::clone(&link),
+            role: Member::new(Ask { start: wish.start, until_end: wish.until_end, timeout: ASK_TIMEOUT }),
+        };
         let failed = |error: &KafkaError| kafka_link::failed(&broker, "watch", error);
         let client: Client = properties(&broker, &wish).create_with_context(context).map_err(|error| failed(&error))?;
         let client = Arc::new(client);
@@ -105,7 +108,8 @@ impl KafkaWatcher {
     }
 
     fn assign(&self) -> Result<(), WatchError> {
-        let list = list(self.places.iter().map(|place| (&*place.topic, place.partition, Offset::Offset(place.fetch_from()))));
+        let list =
+            list(self.places.iter().map(|place| (&*place.topic, place.partition, Offset::Offset(place.fetch_from()))));
         list.and_then(|list| self.client.assign(&list)).map_err(|error| self.failed(&error))
     }
 
@@ -150,8 +154,7 @@ impl KafkaWatcher {
             return Ok(ControlFlow::Continue(()));
         }
         let timestamp_ms = message.timestamp().to_millis();
-        let record =
-            Watched { topic, partition, offset, timestamp_ms, key: message.key(), payload: message.payload() };
+        let record = Watched { topic, partition, offset, timestamp_ms, key: message.key(), payload: message.payload() };
         place.hand_out(offset);
         portion.add(&record);
         Ok(take(&record))

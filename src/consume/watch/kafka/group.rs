@@ -105,7 +105,8 @@ impl Member {
         let done: Vec<_> = gone.iter().filter_map(|key| printed.remove_entry(key)).collect();
         drop(printed);
         if !done.is_empty() && !client.assignment_lost() {
-            let offsets = list(done.iter().map(|((topic, partition), next)| (&**topic, *partition, Offset::Offset(*next))))?;
+            let offsets =
+                list(done.iter().map(|((topic, partition), next)| (&**topic, *partition, Offset::Offset(*next))))?;
             if let Err(error) = client.commit(&offsets, CommitMode::Sync) {
                 tracing::warn!(%error, "what was printed last is not committed: the group reads it again");
             }
