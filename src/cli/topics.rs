@@ -47,7 +47,7 @@ enum TopicsCommand {
     /// Creates a topic.
     #[command(
         after_help = "Examples:\n  freshet topics create clicks --partitions 4\n  freshet topics create profiles \
-                            --replication 3 --compact\n  freshet topics create clicks --retention 7d --config \
+                            --replication 3 --compact\n  freshet topics create clicks --retention 7d --setting \
                             max.message.bytes=2000000"
     )]
     Create {
@@ -77,7 +77,7 @@ enum TopicsCommand {
     },
     /// Adds partitions to a topic, or changes its settings.
     #[command(after_help = "Examples:\n  freshet topics alter clicks --partitions 8\n  freshet topics alter clicks \
-                            --retention 30d\n  freshet topics alter clicks --config retention.ms=   (the default again)")]
+                            --retention 30d\n  freshet topics alter clicks --setting retention.ms=   (the default again)")]
     Alter {
         /// Name of the topic.
         name: String,
@@ -111,8 +111,8 @@ struct Settings {
     #[arg(long)]
     delete: bool,
     /// Any setting of a topic; may be repeated. Without a value it has its default again.
-    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = setting)]
-    config: Vec<(String, Option<String>)>,
+    #[arg(long = "setting", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, Option<String>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -136,7 +136,7 @@ fn setting(text: &str) -> Result<(String, Option<String>), String> {
 
 impl Settings {
     fn all(self) -> BTreeMap<String, Option<String>> {
-        let mut all: BTreeMap<_, _> = self.config.into_iter().collect();
+        let mut all: BTreeMap<_, _> = self.settings.into_iter().collect();
         if let Some(retention) = self.retention {
             let ms = match retention {
                 Retention::Forever => "-1".to_owned(),
@@ -188,7 +188,7 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
 pub(super) fn in_words(error: AdminError) -> anyhow::Error {
     match error {
         AdminError::Log(error) => error.into(),
-        AdminError::NotEmbedded(_) => usage(&error.to_string()),
+        AdminError::NotEmbedded => usage(&error.to_string()),
         other => other.into(),
     }
 }
@@ -308,14 +308,14 @@ async fn create(admin: &Admin, config: &Config, topic: NewTopic, asked_for_copie
 
 async fn alter(admin: &Admin, name: &str, change: Change) -> anyhow::Result<()> {
     if change == Change::default() {
-        usage("nothing to alter; name --partitions, --retention, --compact, --delete or --config");
+        usage("nothing to alter; name --partitions, --retention, --compact, --delete or --setting");
     }
     let more = change.partitions.is_some();
     admin.alter(name, change).await.map_err(in_words)?;
     if more {
-        let warning = "warning: a key may go to another partition from now on, so that the order of its records is kept \
+        let warning = "a key may go to another partition from now on, so that the order of its records is kept \
                        only from here on";
-        out::tell(&format!("{} {warning}", "!".yellow()));
+        out::tell(&format!("{} {warning}", "warning:".yellow()));
     }
     out::print(&format!("altered {name} on {}\n", admin.location()))
 }
@@ -327,9 +327,9 @@ async fn delete(admin: &Admin, config: &Config, name: &str, yes: bool) -> anyhow
     }
     let topic = admin.topic(name).await.map_err(in_words)?;
     if name == config.broker.topic {
-        let warning = "warning: this is the topic that the engine reads (broker.topic); an engine that runs will stop, \
+        let warning = "this is the topic that the engine reads (broker.topic); an engine that runs will stop, \
                        and one that starts on the same store will refuse the new topic";
-        out::tell(&format!("{} {warning}", "!".yellow()));
+        out::tell(&format!("{} {warning}", "warning:".yellow()));
     }
     if !yes {
         let records =
@@ -374,7 +374,7 @@ mod tests {
         }
         let settings = |compact, delete| {
             let retention = Some(Retention::Forever);
-            Settings { retention, compact, delete, config: vec![("x".to_owned(), None)] }.all()
+            Settings { retention, compact, delete, settings: vec![("x".to_owned(), None)] }.all()
         };
         let expected = |policy: &str| {
             let all = [(CLEANUP, Some(policy)), (RETENTION, Some("-1")), ("x", None)];

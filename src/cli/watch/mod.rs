@@ -84,7 +84,7 @@ pub(super) struct Args {
     exec: Option<String>,
     /// Posts the record as JSON to this URL for each alert that is told.
     #[arg(long, value_name = "URL", requires = "alerts")]
-    webhook: Option<Webhook>,
+    webhook: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -116,7 +116,9 @@ fn cooldown(text: &str) -> Result<Duration, String> {
 /// If the log cannot be reached, a topic is not there or goes, stdout cannot be written, and [`Interrupted`] after a signal
 /// if an end was asked for.
 pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
-    check(&args, config);
+    let deeds = check(&args, config).unwrap_or_else(|problem| {
+        super::Cli::command().error(ErrorKind::ValueValidation, problem).exit();
+    });
     let stop = shutdown::on_signals();
     let topics = if args.topics.is_empty() { vec![config.broker.topic.clone()] } else { args.topics.clone() };
     let wish = Wish {
@@ -132,7 +134,6 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     };
     let watcher = opened.map_err(in_words)?;
     out::tell(&greeting(&wish, watcher.partitions(), config).dimmed().to_string());
-    let deeds = Deeds { exec: args.exec.clone(), webhook: args.webhook.clone() };
     let actor = (deeds.exec.is_some() || deeds.webhook.is_some()).then(|| Actor::start(&deeds));
     let has_end = args.limit.is_some() || args.until_end;
     let session = Session::new(args, actor);
@@ -152,21 +153,22 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// What cannot be checked flag by flag. Ends the process with a usage error.
-fn check(args: &Args, config: &Config) {
+/// What cannot be checked flag by flag, or must not be repeated by an error as a URL.
+fn check(args: &Args, config: &Config) -> Result<Deeds, String> {
     let engine = config.broker.properties.get("group.id").unwrap_or(&config.broker.group);
-    let problem = if args.group.as_ref().is_some_and(|group| group == engine || *group == config.broker.group) {
-        format!("{engine:?} is the engine's group (broker.group), which watching would disturb; name another --group")
-    } else if args.rolling_mean.is_none() && args.alerts.iter().any(|alert| alert.uses("mean")) && args.field.is_none()
-    {
-        "an --alert with \"mean\" needs --rolling-mean N; of a field named mean, add --field mean".to_owned()
-    } else if args.group.is_some() && args.until_end && args.topics.len() > 1 && config.broker.kind == BrokerKind::Kafka
-    {
-        "--until-end in a group is for one topic; leave out --group, or watch one topic after the other".to_owned()
-    } else {
-        return;
-    };
-    super::Cli::command().error(ErrorKind::ValueValidation, problem).exit();
+    if args.group.as_ref().is_some_and(|group| group == engine || *group == config.broker.group) {
+        return Err(format!(
+            "{engine:?} is the engine's group (broker.group), which watching would disturb; name another --group"
+        ));
+    }
+    if args.rolling_mean.is_none() && args.alerts.iter().any(|alert| alert.uses("mean")) {
+        return Err("an --alert that goes by the mean needs --rolling-mean N".to_owned());
+    }
+    if args.group.is_some() && args.until_end && args.topics.len() > 1 && config.broker.kind == BrokerKind::Kafka {
+        return Err("--until-end in a group is for one topic; leave out --group, or watch one topic at a time".to_owned());
+    }
+    let webhook = args.webhook.as_deref().map(str::parse::<Webhook>).transpose();
+    Ok(Deeds { exec: args.exec.clone(), webhook: webhook.map_err(|problem| format!("--webhook: {problem}"))? })
 }
 
 /// Each topic once, in the order in which they were named.

@@ -73,7 +73,7 @@ impl EmbeddedAdmin {
 
     pub(super) async fn create(&self, topic: NewTopic) -> Result<(), AdminError> {
         if !topic.settings.is_empty() {
-            return Err(AdminError::NotEmbedded(NO_SETTINGS));
+            return Err(AdminError::NotEmbedded);
         }
         let reason = problem_of_name(&topic.name).or_else(|| problem_of_partitions(topic.partitions));
         if let Some(reason) = reason {
@@ -92,7 +92,7 @@ impl EmbeddedAdmin {
 
     pub(super) async fn alter(&self, name: &str, change: Change) -> Result<(), AdminError> {
         if !change.settings.is_empty() {
-            return Err(AdminError::NotEmbedded(NO_SETTINGS));
+            return Err(AdminError::NotEmbedded);
         }
         let Some(partitions) = change.partitions else { return Ok(()) };
         let has = self.topic(name).await?.line.partitions;
@@ -137,9 +137,6 @@ impl EmbeddedAdmin {
         Ok(GroupDetail { line: line(name.to_owned()), strategy: None, member_list: Vec::new(), partitions })
     }
 }
-
-/// What the embedded log is without.
-const NO_SETTINGS: &str = "retention, compaction or other settings: it keeps every record. --partitions is allowed";
 
 /// The rules are Kafka's, so that a topic can move there.
 fn problem_of_name(name: &str) -> Option<String> {

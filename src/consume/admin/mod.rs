@@ -189,8 +189,11 @@ pub enum AdminError {
         reason: String,
     },
     /// The embedded log does not have it.
-    #[error("the embedded log has no {0}; that is Kafka's (broker.kind = \"kafka\")")]
-    NotEmbedded(&'static str),
+    #[error(
+        "the embedded log keeps every record: it has no retention, no compaction and no other settings of topics, which are \
+         Kafka's (broker.kind = \"kafka\"); --partitions is allowed"
+    )]
+    NotEmbedded,
 }
 
 /// Names, cut where there are many.

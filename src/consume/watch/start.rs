@@ -38,8 +38,8 @@ impl FromStr for Start {
             None if text == "beginning" => Ok(Self::Beginning),
             None if text == "latest" => Ok(Self::Latest),
             Some(("offset", digits)) => match digits.strip_prefix('-') {
-                Some(digits) => digits.parse().map(Self::Tail).map_err(|_| wrong()),
-                None => digits.parse().map(Self::Offset).map_err(|_| wrong()),
+                Some(digits) => whole(digits).map(Self::Tail).ok_or_else(wrong),
+                None => whole(digits).map(Self::Offset).ok_or_else(wrong),
             },
             Some(("time", time)) => moment(time).map(Self::Time),
             Some(("last", long)) => duration(long).map(Self::Last),
@@ -67,6 +67,11 @@ impl Start {
             Self::Latest | Self::Time(_) | Self::Last(_) => end,
         }
     }
+}
+
+/// A number without a sign.
+fn whole(digits: &str) -> Option<i64> {
+    digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// RFC 3339, or a date with or without a time of day, which is that of this machine's time zone.
@@ -134,6 +139,7 @@ mod tests {
             ("offset:", "offset:17"),
             ("offset:x", "offset:17"),
             ("offset:--1", "offset:17"),
+            ("offset:+1", "offset:17"),
             ("offset:9223372036854775808", "offset:17"),
             ("time:yesterday", "write 2026-11-26T10:00:00Z"),
             ("time:2026-13-01", "write 2026-11-26T10:00:00Z"),
