@@ -15,13 +15,13 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use crate::capture::LogError;
 use crate::config::BrokerConfig;
 
 /// Longest wait for one answer of a broker.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Properties for a client: what every client needs, then `ours`, then the operator's.
 pub(crate) fn client_config(broker: &BrokerConfig, ours: &[(&str, &str)]) -> ClientConfig {
@@ -166,12 +166,70 @@ struct Attempt {
     passing: bool,
 }
 
+/// A client that only asks.
+pub(crate) type Asker = BaseConsumer<Context<()>>;
+
 /// Waits until Kafka answers and has the topic, which is created where it is missing. Returns its number of partitions.
 pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LogError> {
-    let link = Arc::new(Link { away: AtomicBool::new(true), ..Link::new(broker) });
     let config = client_config(broker, &[]);
+    reached(broker, &config, |probe, deadline| find_or_create(probe, &config, broker, deadline)).await
+}
+
+/// Asks Kafka, as soon as it answers; `config` is the client's, and nothing is created. The question is put off the
+/// runtime, with the longest that it may wait, and put again while its failure may pass.
+pub(crate) async fn ask<T: Send + 'static>(
+    broker: &BrokerConfig,
+    config: &ClientConfig,
+    question: impl Fn(&Asker, Duration) -> KafkaResult<T> + Send + Sync + 'static,
+) -> Result<T, LogError> {
+    let question = Arc::new(question);
+    reached(broker, config, |probe, deadline| {
+        let question = Arc::clone(&question);
+        async move {
+            let asking = tokio::task::spawn_blocking(move || {
+                let answer = question(&probe, patience(deadline));
+                // Serves the error callback, which knows the reason.
+                while probe.poll(Duration::from_millis(20)).is_some() {}
+                answer.map_err(|error| match error.rdkafka_error_code() {
+                    Some(code) if is_refusal(code) => Attempt { reason: code.to_string(), passing: false },
+                    _ => why_unreachable(probe.client(), &error),
+                })
+            });
+            asking.await.expect("asking does not panic")
+        }
+    })
+    .await
+}
+
+/// Whether Kafka has answered, and will not answer otherwise the next time.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::InvalidGroupId
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::UnknownTopicOrPartition
+    )
+}
+
+/// Longest wait for one answer.
+fn patience(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(100), ASK_TIMEOUT)
+}
+
+/// Tries until it succeeds or `broker.connect_timeout` has passed.
+async fn reached<T, F: Future<Output = Result<T, Attempt>>>(
+    broker: &BrokerConfig,
+    config: &ClientConfig,
+    attempt: impl Fn(Arc<Asker>, Instant) -> F,
+) -> Result<T, LogError> {
+    let link = Arc::new(Link { away: AtomicBool::new(true), ..Link::new(broker) });
     let context = Context { link: Arc::clone(&link), role: () };
-    let probe = config.create_with_context::<_, BaseConsumer<_>>(context);
+    let probe = config.create_with_context::<_, Asker>(context);
     let probe = Arc::new(probe.map_err(|error| failed(broker, "connect to", &error))?);
     let deadline = Instant::now() + broker.connect_timeout;
     let backoff = ExponentialBuilder::default()
@@ -180,7 +238,7 @@ pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LogError> {
         .with_max_delay(Duration::from_secs(2))
         .without_max_times();
     let mut told = false;
-    let found = (|| find_or_create(&probe, &config, broker, deadline))
+    let found = (|| attempt(Arc::clone(&probe), deadline))
         .retry(backoff)
         .when(|attempt| attempt.passing && Instant::now() < deadline)
         .notify(|attempt, _| {
@@ -207,27 +265,23 @@ fn seconds(duration: Duration) -> String {
 }
 
 async fn find_or_create(
-    probe: &Arc<BaseConsumer<Context<()>>>,
+    probe: Arc<Asker>,
     config: &ClientConfig,
     broker: &BrokerConfig,
     deadline: Instant,
 ) -> Result<i32, Attempt> {
-    if let Some(partitions) = find_topic(probe, &broker.topic, deadline).await? {
+    if let Some(partitions) = find_topic(&probe, &broker.topic, deadline).await? {
         return Ok(partitions);
     }
     create_topic(config, broker).await?;
     let invisible = format!("topic {:?} was created, but is not visible yet", broker.topic);
-    find_topic(probe, &broker.topic, deadline).await?.ok_or(Attempt { reason: invisible, passing: true })
+    find_topic(&probe, &broker.topic, deadline).await?.ok_or(Attempt { reason: invisible, passing: true })
 }
 
 /// The number of partitions of the topic, if it exists.
-async fn find_topic(
-    probe: &Arc<BaseConsumer<Context<()>>>,
-    topic: &str,
-    deadline: Instant,
-) -> Result<Option<i32>, Attempt> {
+async fn find_topic(probe: &Arc<Asker>, topic: &str, deadline: Instant) -> Result<Option<i32>, Attempt> {
     let (probe, topic) = (Arc::clone(probe), topic.to_owned());
-    let timeout = deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(100), ASK_TIMEOUT);
+    let timeout = patience(deadline);
     let asking = tokio::task::spawn_blocking(move || {
         let metadata = probe.fetch_metadata(Some(&topic), timeout);
         // Serves the error callback, which knows the reason.

@@ -8,12 +8,15 @@ mod data;
 mod dead_letters;
 mod demo;
 mod evaluate;
+mod groups;
 pub mod out;
 mod produce;
 mod replay;
 mod run;
 mod snapshots;
+mod topics;
 mod verify;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +47,8 @@ Examples:
   freshet snapshots list
   freshet dead-letters list
   freshet verify
+  freshet watch --alert 'rating <= 1'
+  freshet topics list
   freshet config show --changed
   freshet --config prod.toml --set broker.kind=kafka config check";
 
@@ -83,6 +88,9 @@ enum Command {
     Snapshots(snapshots::Args),
     DeadLetters(dead_letters::Args),
     Verify(verify::Args),
+    Watch(watch::Args),
+    Topics(topics::Args),
+    Groups(groups::Args),
     Config(config::Args),
 }
 
@@ -97,6 +105,9 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::DeadLetters(args) => dead_letters::run(args, &loaded?.config).await,
         Command::Verify(args) => verify::run(&args, &loaded?.config).await,
+        Command::Watch(args) => watch::run(args, &loaded?.config).await,
+        Command::Topics(args) => topics::run(args, &loaded?.config).await,
+        Command::Groups(args) => groups::run(&args, &loaded?.config).await,
         Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
     }
 }

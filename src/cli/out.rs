@@ -48,6 +48,12 @@ fn written(stdout: &mut impl io::Write, bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
+/// Writes a line to stderr, past the progress bars, without colours where none are wanted.
+pub fn tell(line: &str) {
+    // Where stderr is closed there is nobody left to tell.
+    let _ = telemetry::bars().suspend(|| anstream::stderr().write_all(format!("{line}\n").as_bytes()));
+}
+
 /// A time in milliseconds since the epoch, as a person reads it.
 #[must_use]
 pub fn time(ms: i64) -> String {

@@ -3,6 +3,7 @@
 //! In: bytes on a topic's partitions. Out: [`RawEvent`]s, each partition's in offset order, none twice within one
 //! assignment. Guarantee: reading starts at the store's offsets, and only offsets that the store holds are committed.
 
+pub mod admin;
 pub mod audit;
 mod embedded;
 mod kafka;
@@ -10,6 +11,7 @@ pub mod lag;
 pub mod offsets;
 #[cfg(test)]
 mod testing;
+pub mod watch;
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 
 mod mend;
 mod replay;
-mod text;
+pub(super) mod text;
 
 use std::collections::BTreeMap;
 

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use self::reader::{Reader, Topics};
 use super::{Consumer, Offsets, PartitionLag, Polled, RawEvent};
 use crate::capture::LogError;
-use crate::capture::embedded_log::{self, LogFile, end_offset};
+use crate::capture::embedded_log::{self, LogFile, end_offset, find_topic};
 use crate::config::Config;
 
 /// Reads that may wait to be polled.
@@ -163,7 +163,9 @@ impl Consumer for EmbeddedConsumer {
         let asking = with_log(Arc::clone(&self.log), "ask for the end of", move |sqlite| {
             let mut lags = Vec::new();
             for (name, topic) in &*topics {
-                for partition in 0..topic.partitions {
+                // It may have got more since the start.
+                let partitions = find_topic(sqlite, name)?.map_or(topic.partitions, |now| now.partitions);
+                for partition in 0..partitions {
                     let end = end_offset(sqlite, *topic, partition)?;
                     let position = next.get(name, partition).unwrap_or(0);
                     lags.push(PartitionLag { topic: Arc::clone(name), partition, position, end });

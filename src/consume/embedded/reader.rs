@@ -145,7 +145,7 @@ impl Reader {
         };
         for (name, topic) in &*self.topics {
             let found = find_topic(&self.log.sqlite, name).map_err(failed)?;
-            // More partitions may come; what is read is those that there were.
+            // It may have got more partitions, whose records come like all others.
             if found.is_none_or(|found| found.id != topic.id) || !self.log.exists() {
                 return Err(fatal(format!("topic {name:?} was deleted while it was being read; restart")));
             }
