@@ -74,12 +74,11 @@ impl Order {
         self.row += 1;
         let Some(ts) = row.ts else { return Ok(()) };
         let before = self.last.replace(ts).filter(|before| ts < *before);
-        let before_of_user = match self.users.get_mut(row.user.as_str()) {
-            Some(last) => Some(std::mem::replace(last, ts)).filter(|before| ts < *before),
-            None => {
-                self.users.insert(row.user.as_str().into(), ts);
-                None
-            }
+        let before_of_user = if let Some(last) = self.users.get_mut(row.user.as_str()) {
+            Some(std::mem::replace(last, ts)).filter(|before| ts < *before)
+        } else {
+            self.users.insert(row.user.as_str().into(), ts);
+            None
         };
         self.back += u64::from(before.is_some());
         self.back_of_user += u64::from(before_of_user.is_some());

@@ -32,13 +32,9 @@ struct Problem {
 
 impl Problem {
     fn add(problem: &mut Option<Self>, place: &Place, reason: &str) {
-        match problem {
-            Some(problem) => (problem.count, problem.last) = (problem.count + 1, place.clone()),
-            None => {
-                let (first, last) = (place.clone(), place.clone());
-                *problem = Some(Self { count: 1, first, last, reason: reason.to_owned() });
-            }
-        }
+        let new = || Self { count: 0, first: place.clone(), last: place.clone(), reason: reason.to_owned() };
+        let problem = problem.get_or_insert_with(new);
+        (problem.count, problem.last) = (problem.count + 1, place.clone());
     }
 
     /// `12 messages were not delivered, from line 5 to line 16: Message timed out`.

@@ -89,8 +89,8 @@ impl Source {
                 messages.blocking_send(Input::Message(message)).is_ok()
             }),
             Self::File(path, file) => {
-                let name = path.display().to_string();
-                lines(BufReader::with_capacity(1 << 16, file), Some(name.into()), messages)
+                let name = path.display().to_string().into();
+                lines(BufReader::with_capacity(1 << 16, file), Some(&name), messages)
             }
             Self::Stdin => lines(std::io::stdin().lock(), None, messages),
             Self::Prompt(prompt) => prompt::read(&prompt, messages),
@@ -107,10 +107,10 @@ pub(super) fn spawn(sources: Vec<Source>, messages: mpsc::Sender<Input>) -> anyh
     Ok(())
 }
 
-fn lines(mut reader: impl BufRead, file: Option<Arc<str>>, messages: &mpsc::Sender<Input>) -> bool {
+fn lines(mut reader: impl BufRead, file: Option<&Arc<str>>, messages: &mpsc::Sender<Input>) -> bool {
     let mut line = Vec::new();
     for number in 1.. {
-        let place = Place { file: file.clone(), kind: "line", number };
+        let place = Place { file: file.cloned(), kind: "line", number };
         let bytes = match read_line(&mut reader, &mut line, MAX_MESSAGE) {
             Ok(LineRead::End) => return true,
             Ok(LineRead::Whole) if line.is_empty() => continue,
@@ -119,7 +119,7 @@ fn lines(mut reader: impl BufRead, file: Option<Arc<str>>, messages: &mpsc::Send
                 Err(format!("the line has {bytes} bytes; a message of up to {MAX_MESSAGE} bytes is allowed"))
             }
             Err(error) => {
-                let name = file.as_deref().unwrap_or("standard input");
+                let name = file.map_or("standard input", |file| file);
                 let error = anyhow::Error::new(error).context(format!("cannot read {name} after {} lines", number - 1));
                 let _ = messages.blocking_send(Input::Failed(error));
                 return false;
@@ -140,7 +140,7 @@ mod tests {
     fn empty_lines_are_skipped_and_counted_and_a_line_that_is_too_long_is_told() {
         let text = [b"a\n\nb\r\n".to_vec(), vec![b'x'; MAX_MESSAGE + 3], b"\n\xff\n\r\n".to_vec()].concat();
         let (sender, mut receiver) = mpsc::channel(10);
-        assert!(lines(&text[..], Some("f".into()), &sender));
+        assert!(lines(&text[..], Some(&"f".into()), &sender));
         drop(sender);
         let mut read = Vec::new();
         while let Ok(Input::Message(message)) = receiver.try_recv() {

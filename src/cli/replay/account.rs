@@ -31,7 +31,9 @@ pub(super) struct Account {
 impl Account {
     pub(super) fn new(args: &Args, dataset: &Dataset, before: u64) -> Self {
         let total = total(args, dataset);
-        let bar = out::progress(total, dataset.name.clone());
+        let about =
+            dataset.about_rows.filter(|_| !args.again).map(|rows| args.limit.map_or(rows, |limit| rows.min(limit)));
+        let bar = out::progress(total.or(about), dataset.name.clone());
         Self {
             rows: AtomicU64::new(0),
             sent: AtomicU64::new(0),

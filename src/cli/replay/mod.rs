@@ -42,20 +42,20 @@ Examples:
   freshet replay ml-100k --inject duplicates=1% --inject late=2% --inject garbage=0.5% --inject drift=20%";
 
 const MORE: &str = "\
-Injection, to rehearse failures; the same --seed injects the same into the same rows, and the account tells how much:
-  duplicates  that share of the events is sent again within 50 rows, under the same id (an event without an id gets one);
-              the engine files the second one under duplicate_id
-  late        that share of the events is sent up to 1,000 rows behind its place
-  garbage     beside that share of the rows go bytes that are no event: JSON cut short, a wrong type, invalid UTF-8, an
-              unknown version, an empty payload; the engine files them as dead letters
-  drift       from the middle of the data set on, or from row R with drift=RATE@R, that share of the users rates mirrored
-              around the middle of the scale; where events have no rating, they turn to the item of the row before
+Injection, to rehearse failures. The same --seed injects the same into the same rows; the account tells how much:
+- duplicates: that share of the events is sent again within 50 rows, under the same id (an event without an id gets \
+one); the engine files the second one under duplicate_id.
+- late: that share of the events is sent up to 1,000 rows behind its place.
+- garbage: beside that share of the rows go bytes that are no event: JSON cut short, a wrong type, invalid UTF-8, an \
+unknown version, an empty payload; the engine files them as dead letters.
+- drift: from the middle of the data set on, or from row R with drift=RATE@R, that share of the users rates mirrored \
+around the middle of the scale; where events have no rating, they turn to the item of the row before.
 
-Resuming: the file notes which records the log has acknowledged. Start the same command again after Ctrl-C, an error or an
-outage, and exactly what is missing is sent: nothing twice, nothing left out. After kill -9 or a power failure, too, nothing
-is left out; what was delivered since the last note (at most 1 s and 50,000 records) and what was in flight (at most 16,384)
-is sent again. Events without an id get one, so that the engine learns those once (gather.id_window). When all is delivered
-the file says so, and the same command does nothing.";
+Resuming: the file notes which records the log has acknowledged. Start the same command again after Ctrl-C, an error or \
+an outage, and exactly what is missing is sent: nothing twice, nothing left out. Nothing is left out after kill -9 or a \
+power failure either, but what was delivered since the last note (at most 1 s and 50,000 records) and what was in flight \
+(at most 16,384) is sent again. Events without an id get one, so that the engine learns those once (gather.id_window). \
+The pace may be another one each time. When all is delivered the file says so, and the same command does nothing.";
 
 /// Sends a data set to the log, as fast as the log takes it or at a pace.
 #[derive(clap::Args, Debug)]
