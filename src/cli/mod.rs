@@ -8,10 +8,12 @@ mod data;
 mod dead_letters;
 mod demo;
 mod evaluate;
+mod events;
 pub mod out;
 mod replay;
 mod run;
 mod snapshots;
+mod time;
 mod verify;
 
 use std::path::PathBuf;
@@ -40,6 +42,7 @@ Examples:
   freshet replay ml-100k --rate 1000/s
   freshet evaluate ml-100k --protocol rating
   freshet snapshots list
+  freshet events export --out events.parquet
   freshet dead-letters list
   freshet verify
   freshet config show --changed
@@ -77,6 +80,7 @@ enum Command {
     Replay(replay::Args),
     Data(data::Args),
     Evaluate(evaluate::Args),
+    Events(events::Args),
     Snapshots(snapshots::Args),
     DeadLetters(dead_letters::Args),
     Verify(verify::Args),
@@ -90,6 +94,7 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Replay(args) => replay::run(args, &loaded?.config).await,
         Command::Data(args) => data::run(args, &loaded?.config).await,
         Command::Evaluate(args) => evaluate::run(args, &loaded?.config).await,
+        Command::Events(args) => events::run(args, &loaded?.config).await,
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::DeadLetters(args) => dead_letters::run(args, &loaded?.config).await,
         Command::Verify(args) => verify::run(&args, &loaded?.config).await,

@@ -8,7 +8,7 @@ use crate::consume::Position;
 const DUMP_WIDTH: usize = 16;
 
 /// `ratings/0/17`.
-pub(super) fn place(position: &Position) -> String {
+pub(in crate::cli) fn place(position: &Position) -> String {
     format!("{}/{}/{}", position.topic, position.partition, position.offset)
 }
 
@@ -26,7 +26,7 @@ pub(super) fn position(text: &str) -> Result<Position, String> {
 }
 
 /// Bytes on one line: text as it is, control characters and what is not UTF-8 escaped, cut after `most` characters.
-pub(super) fn printable(bytes: &[u8], most: usize) -> String {
+pub(in crate::cli) fn printable(bytes: &[u8], most: usize) -> String {
     let mut text = String::new();
     let mut left = most;
     for chunk in bytes.utf8_chunks() {
