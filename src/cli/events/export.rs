@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indicatif::{HumanBytes, HumanCount};
+use tokio_util::sync::CancellationToken;
 
 use super::columns::Row;
 use super::encode::{Encoder, Format};
@@ -56,6 +57,8 @@ pub(super) struct Args {
 /// # Errors
 /// If the store cannot be read or the output not be written, and [`Interrupted`] after a signal: no file is left then.
 pub(super) async fn run(args: &Args, store: &dyn Store) -> anyhow::Result<()> {
+    // Before there is a file that a signal must not leave behind.
+    let stop = shutdown::on_signals();
     let format = match (args.format, args.file()) {
         (Some(format), _) => format,
         (None, Some(file)) => format_of(file)?,
@@ -68,14 +71,17 @@ pub(super) async fn run(args: &Args, store: &dyn Store) -> anyhow::Result<()> {
         }
         Some(file) => Sink::make(file, args.force)?,
     };
-    let state = store.state().await?;
+    let state = tokio::select! {
+        state = store.state() => state?,
+        () = stop.cancelled() => return Err(Interrupted { done: "nothing was exported".to_owned() }.into()),
+    };
     match args.filters.chosen() {
         Chosen::Events(filter) => {
             let seqs = args.from_seq.unwrap_or(0)..=args.to_seq.unwrap_or(u64::MAX);
             let source = Events::new(store, &state, EventFilter { seqs, ..filter });
-            args.export(source, format, output).await
+            args.export(source, format, output, &stop).await
         }
-        Chosen::Letters(filter) => args.export(Letters::new(store, state, filter), format, output).await,
+        Chosen::Letters(filter) => args.export(Letters::new(store, state, filter), format, output, &stop).await,
     }
 }
 
@@ -89,6 +95,7 @@ impl Args {
         source: S,
         format: Format,
         output: (Sink, Option<Pending>),
+        stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let start = Instant::now();
         let limit = self.limit.unwrap_or(u64::MAX);
@@ -98,7 +105,6 @@ impl Args {
             rows += count;
             bar.set_position(seen.min(limit));
         };
-        let stop = shutdown::on_signals();
         let written = tokio::select! {
             biased;
             () = stop.cancelled() => None,
