@@ -8,12 +8,14 @@ mod data;
 mod dead_letters;
 mod demo;
 mod evaluate;
+mod events;
 mod groups;
 pub mod out;
 mod produce;
 mod replay;
 mod run;
 mod snapshots;
+mod time;
 mod topics;
 mod verify;
 mod watch;
@@ -45,6 +47,7 @@ Examples:
   freshet produce --file events.ndjson
   freshet evaluate ml-100k --protocol rating
   freshet snapshots list
+  freshet events export --out events.parquet
   freshet dead-letters list
   freshet verify
   freshet watch --alert 'rating <= 1'
@@ -85,6 +88,7 @@ enum Command {
     Produce(produce::Args),
     Data(data::Args),
     Evaluate(evaluate::Args),
+    Events(events::Args),
     Snapshots(snapshots::Args),
     DeadLetters(dead_letters::Args),
     Verify(verify::Args),
@@ -102,6 +106,7 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Produce(args) => produce::run(args, &loaded?.config).await,
         Command::Data(args) => data::run(args, &loaded?.config).await,
         Command::Evaluate(args) => evaluate::run(args, &loaded?.config).await,
+        Command::Events(args) => events::run(args, &loaded?.config).await,
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::DeadLetters(args) => dead_letters::run(args, &loaded?.config).await,
         Command::Verify(args) => verify::run(&args, &loaded?.config).await,

@@ -32,6 +32,12 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     written(&mut anstream::stdout().lock(), text.as_bytes())
 }
 
+/// Writes text to stderr, past the progress bars: what is told beside the results.
+pub fn note(text: &str) {
+    // Where stderr is closed there is nobody to tell.
+    let _ = telemetry::bars().suspend(|| anstream::stderr().write_all(text.as_bytes()));
+}
+
 /// Writes bytes to stdout as they are.
 ///
 /// # Errors
@@ -65,9 +71,7 @@ pub fn time(ms: i64) -> String {
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if !error.is::<ClosedPipe>() {
-        let text = describe(error);
-        // Where stderr is closed too there is nobody left to tell.
-        let _ = telemetry::bars().suspend(|| anstream::stderr().write_all(text.as_bytes()));
+        note(&describe(error));
     }
     ExitCode::from(exit_code(error))
 }

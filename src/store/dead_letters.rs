@@ -35,4 +35,10 @@ pub struct DeadLetterFilter {
     pub topic: Option<String>,
     /// Only those that have not been replayed.
     pub not_replayed: bool,
+    /// Only those whose record the log has stamped then or later, in milliseconds since the epoch.
+    pub since_ms: Option<i64>,
+    /// Only those stamped before, likewise.
+    pub until_ms: Option<i64>,
+    /// Only those before this place, in the order of topics, partitions and offsets.
+    pub before: Option<Position>,
 }

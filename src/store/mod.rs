@@ -10,6 +10,7 @@ pub mod snapshot;
 
 mod dead_letters;
 mod embedded;
+mod events;
 mod garbage;
 mod mongo;
 mod rules;
@@ -28,6 +29,7 @@ pub use crate::gather::Progress;
 pub use crate::learn::prequential::Metrics;
 
 pub use dead_letters::{DeadLetter, DeadLetterFilter};
+pub use events::{Changes, EventFilter};
 pub use hash::Hash;
 pub use retention::Retention;
 
@@ -224,8 +226,29 @@ pub trait Store: Send + Sync {
     /// Events from `from_seq` on, in `seq` order, at most `limit`.
     ///
     /// # Errors
+    /// As [`Store::events_where`].
+    async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {
+        let wanted = EventFilter { seqs: from_seq..=u64::MAX, ..EventFilter::default() };
+        self.events_where(&wanted, limit).await
+    }
+
+    /// Events that a filter lets through, in `seq` order, at most `limit`. There is an index for `seq` alone: the filter's
+    /// range of them bounds what is looked at.
+    ///
+    /// # Errors
     /// If the store fails, or a stored event cannot be read.
-    async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError>;
+    async fn events_where(&self, wanted: &EventFilter, limit: usize) -> Result<Vec<LearnedEvent>, StoreError>;
+
+    /// The events that a filter lets through as they become durable: from now on, or after what was returned when `token`
+    /// was taken. None if this store does not tell of changes, and has to be asked.
+    ///
+    /// # Errors
+    /// If the store fails, or no longer knows what came after `token`.
+    async fn changes(
+        &self,
+        wanted: &EventFilter,
+        token: Option<&serde_json::Value>,
+    ) -> Result<Option<Box<dyn Changes>>, StoreError>;
 
     /// Business ids of the events from `from_seq` on, with their `seq`s, in order; only events that have one.
     ///

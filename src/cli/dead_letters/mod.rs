@@ -79,7 +79,7 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     let store = store::open(&config.store).await?;
     match args.command {
         DeadLettersCommand::List { reason, topic, limit, all, json } => {
-            let filter = DeadLetterFilter { reason, topic, not_replayed: !all };
+            let filter = DeadLetterFilter { reason, topic, not_replayed: !all, ..DeadLetterFilter::default() };
             list(&*store, &filter, limit, json).await
         }
         DeadLettersCommand::Show { letter, raw } => show(&*store, &letter, raw).await,

@@ -102,7 +102,8 @@ impl<'s> Chosen<'s> {
         if !args.letters.is_empty() {
             return Self::Named { store, left: args.letters.clone().into_iter() };
         }
-        let filter = DeadLetterFilter { reason: args.reason.clone(), topic: None, not_replayed: !args.again };
+        let (reason, not_replayed) = (args.reason.clone(), !args.again);
+        let filter = DeadLetterFilter { reason, not_replayed, ..DeadLetterFilter::default() };
         Self::Matching(Pages { store, filter, after: None })
     }
 

@@ -8,7 +8,7 @@ use crate::consume::Position;
 const DUMP_WIDTH: usize = 16;
 
 /// `ratings/0/17`.
-pub(super) fn place(position: &Position) -> String {
+pub(in crate::cli) fn place(position: &Position) -> String {
     format!("{}/{}/{}", position.topic, position.partition, position.offset)
 }
 

@@ -48,12 +48,31 @@ pub(super) fn list(
     let mut statement = connection.prepare_cached(
         "SELECT * FROM dead_letters WHERE (topic, partition, offset) > (?1, ?2, ?3)
          AND (?4 IS NULL OR reason = ?4) AND (?5 IS NULL OR topic = ?5) AND NOT (?6 AND replayed_at_ms IS NOT NULL)
-         ORDER BY topic, partition, offset LIMIT ?7",
+         AND (?7 IS NULL OR timestamp_ms >= ?7) AND (?8 IS NULL OR timestamp_ms < ?8)
+         AND (?9 IS NULL OR (topic, partition, offset) < (?9, ?10, ?11))
+         ORDER BY topic, partition, offset LIMIT ?12",
     )?;
-    let DeadLetterFilter { reason, topic, not_replayed } = filter;
-    let (after_topic, partition, offset) = place(after);
+    let DeadLetterFilter { reason, topic, not_replayed, since_ms, until_ms, before } = filter;
+    let (after_topic, after_partition, after_offset) = place(after);
+    let before = before.as_ref();
+    let (before_topic, before_partition, before_offset) =
+        (before.map(|at| &*at.topic), before.map(|at| at.partition), before.map(|at| at.offset));
     let limit = limit.min(i64::MAX as usize) as i64;
-    statement.query_map(params![after_topic, partition, offset, reason, topic, not_replayed, limit], letter)?.collect()
+    let values = params![
+        after_topic,
+        after_partition,
+        after_offset,
+        reason,
+        topic,
+        not_replayed,
+        since_ms,
+        until_ms,
+        before_topic,
+        before_partition,
+        before_offset,
+        limit,
+    ];
+    statement.query_map(values, letter)?.collect()
 }
 
 fn letter(row: &Row<'_>) -> Result<DeadLetter> {

@@ -19,8 +19,8 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use self::schema::OpenError;
 use super::rules::{self, Standing};
 use super::{
-    Block, Catalog, Claim, DeadLetter, DeadLetterFilter, DurableWrite, Hash, LearnedEvent, Listed, Manifest, Pruned,
-    Retention, Store, StoreError,
+    Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Hash, LearnedEvent,
+    Listed, Manifest, Pruned, Retention, Store, StoreError,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
@@ -262,8 +262,17 @@ impl Store for EmbeddedStore {
         self.run(move |file| file.persist(epoch, &write)).await
     }
 
-    async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {
-        self.run(move |file| file.read("read events", |connection| rows::events(connection, from_seq, limit))).await
+    async fn events_where(&self, wanted: &EventFilter, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {
+        let wanted = wanted.clone();
+        self.run(move |file| file.read("read events", |connection| rows::events(connection, &wanted, limit))).await
+    }
+
+    async fn changes(
+        &self,
+        _wanted: &EventFilter,
+        _token: Option<&serde_json::Value>,
+    ) -> Result<Option<Box<dyn Changes>>, StoreError> {
+        Ok(None)
     }
 
     async fn recent_ids(&self, from_seq: u64) -> Result<Vec<(u64, String)>, StoreError> {

@@ -14,7 +14,7 @@ use crate::capture::{Item, User};
 use crate::consume::Position;
 use crate::decode::Event;
 use crate::store::garbage::{Dead, Head};
-use crate::store::{Block, Claim, Hash, LearnedEvent, Listed, Manifest, Progress};
+use crate::store::{Block, Claim, EventFilter, Hash, LearnedEvent, Listed, Manifest, Progress};
 
 /// Where the engine stands, and under which epoch.
 pub(super) fn engine(connection: &Connection) -> Result<Claim> {
@@ -60,9 +60,15 @@ pub(super) fn insert_events(connection: &Connection, events: &[LearnedEvent]) ->
     Ok(())
 }
 
-pub(super) fn events(connection: &Connection, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>> {
-    let mut statement = connection.prepare_cached("SELECT * FROM events WHERE seq >= ?1 ORDER BY seq LIMIT ?2")?;
-    let mut rows = statement.query([from_seq.min(i64::MAX as u64) as i64, limit.min(i64::MAX as usize) as i64])?;
+pub(super) fn events(connection: &Connection, wanted: &EventFilter, limit: usize) -> Result<Vec<LearnedEvent>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM events WHERE seq BETWEEN ?1 AND ?2 AND (?3 IS NULL OR user = ?3) AND (?4 IS NULL OR item = ?4)
+         AND (?5 IS NULL OR ts_ms >= ?5) AND (?6 IS NULL OR ts_ms < ?6) ORDER BY seq LIMIT ?7",
+    )?;
+    let EventFilter { seqs, user, item, since_ms, until_ms } = wanted;
+    let [from, to] = [seqs.start(), seqs.end()].map(|seq| i64::try_from(*seq).unwrap_or(i64::MAX));
+    let limit = limit.min(i64::MAX as usize) as i64;
+    let mut rows = statement.query(params![from, to, user, item, since_ms, until_ms, limit])?;
     let mut events: Vec<LearnedEvent> = Vec::new();
     while let Some(row) = rows.next()? {
         let topic = row.get_ref(0)?.as_str()?;

@@ -27,6 +27,7 @@ const PASSING: [i32; 15] = [24, 50, 64, 89, 91, 112, 189, 262, 10107, 11600, 116
 pub(super) const NOT_INITIATED: &str = "the replica set is not initiated";
 
 /// The server that errors speak of.
+#[derive(Clone)]
 pub(super) struct Place {
     /// Shown to people.
     pub(super) location: String,

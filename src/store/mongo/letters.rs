@@ -11,6 +11,7 @@ use mongodb::{Collection, Database};
 use serde::Deserialize;
 
 use super::documents::{DeadLetterDoc, Place};
+use super::events::times;
 use crate::consume::Position;
 use crate::decode::Reason;
 use crate::store::{DeadLetter, DeadLetterFilter, rules};
@@ -36,7 +37,7 @@ pub(super) async fn list(
     after: Option<&Position>,
     limit: usize,
 ) -> Result<Vec<DeadLetter>, Error> {
-    let mut wanted = behind(after)?;
+    let mut wanted = between(after, filter.before.as_ref())?;
     if let Some(reason) = &filter.reason {
         wanted.insert("reason", reason);
     }
@@ -45,6 +46,9 @@ pub(super) async fn list(
     }
     if filter.not_replayed {
         wanted.insert("replayed_at", Bson::Null);
+    }
+    if let Some(times) = times(filter.since_ms, filter.until_ms) {
+        wanted.insert("timestamp", times);
     }
     let letters: Collection<DeadLetterDoc<'static>> = database.collection("dead_letters");
     let found = letters.find(wanted).sort(doc! {"_id": 1}).limit(limit.min(i64::MAX as usize) as i64).await?;
@@ -62,7 +66,7 @@ pub(super) async fn positions(
         place: Place<'static>,
     }
     let letters: Collection<OnlyPlace> = database.collection("dead_letters");
-    let found = letters.find(behind(after)?).projection(doc! {"_id": 1}).sort(doc! {"_id": 1});
+    let found = letters.find(between(after, None)?).projection(doc! {"_id": 1}).sort(doc! {"_id": 1});
     let found = found.limit(limit.min(i64::MAX as usize) as i64).await?;
     found.map_ok(|only| only.place.into()).try_collect().await
 }
@@ -77,9 +81,19 @@ pub(super) async fn mark_replayed(database: &Database, positions: &[Position], a
     Ok(())
 }
 
-/// What selects the letters behind a position; all of them if there is none.
-fn behind(after: Option<&Position>) -> Result<Document, Error> {
-    after.map_or(Ok(doc! {}), |after| Ok(doc! {"_id": {"$gt": place(after)?}}))
+/// What selects the letters behind one position and before another; all of them if there is neither.
+fn between(after: Option<&Position>, before: Option<&Position>) -> Result<Document, Error> {
+    let mut places = Document::new();
+    for (operator, position) in [("$gt", after), ("$lt", before)] {
+        if let Some(position) = position {
+            places.insert(operator, place(position)?);
+        }
+    }
+    Ok(if places.is_empty() {
+        doc! {}
+    } else {
+        doc! {"_id": places}
+    })
 }
 
 fn place(position: &Position) -> Result<Bson, Error> {

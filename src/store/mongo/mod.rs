@@ -6,6 +6,7 @@
 mod catalog;
 mod connect;
 mod documents;
+mod events;
 mod failure;
 mod letters;
 mod prune;
@@ -23,12 +24,12 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::{Collection, Database};
 use serde::Deserialize;
 
-use self::documents::{BlockDoc, ENGINE_ID, EngineDoc, EventDoc};
+use self::documents::{BlockDoc, ENGINE_ID, EngineDoc};
 use self::failure::{DUPLICATE_KEY, Place};
 use self::transaction::{NewSnapshot, Writer};
 use super::{
-    Block, Catalog, Claim, DeadLetter, DeadLetterFilter, DurableWrite, Hash, LearnedEvent, Listed, Manifest, Pruned,
-    Retention, Store, StoreError, rules,
+    Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Hash, LearnedEvent,
+    Listed, Manifest, Pruned, Retention, Store, StoreError, rules,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
@@ -148,19 +149,21 @@ impl Store for MongoStore {
         self.writer.persist(&self.place, epoch, write).await
     }
 
-    async fn events(&self, from_seq: u64, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {
+    async fn events_where(&self, wanted: &EventFilter, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {
         // To MongoDB a limit of 0 is none.
         if limit == 0 {
             return Ok(Vec::new());
         }
-        self.ask("read events", async {
-            let events = self.database.collection::<EventDoc<'static>>("events");
-            let from = doc! {"seq": {"$gte": i64::try_from(from_seq).unwrap_or(i64::MAX)}};
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let found = events.find(from).sort(doc! {"seq": 1}).limit(limit).await?;
-            found.map_ok(LearnedEvent::from).try_collect().await
-        })
-        .await
+        self.ask("read events", events::list(&self.database, wanted, limit)).await
+    }
+
+    async fn changes(
+        &self,
+        wanted: &EventFilter,
+        token: Option<&serde_json::Value>,
+    ) -> Result<Option<Box<dyn Changes>>, StoreError> {
+        let stream = self.ask("follow events", events::watch(&self.database, wanted, token)).await?;
+        Ok(Some(Box::new(events::Live::new(stream, self.place.clone()))))
     }
 
     async fn recent_ids(&self, from_seq: u64) -> Result<Vec<(u64, String)>, StoreError> {

@@ -1,65 +1,17 @@
 //! Row 5: a store whose disk is full, and one that can only be read.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use super::Row;
 use super::site::{Site, assert_sound, kafka_settings, undisturbed};
+use crate::small_disk::SmallDisk;
 use crate::support;
 
 /// How long the disk stays full once that is noticed.
 const FULL: Duration = Duration::from_secs(2);
-
-/// A small file system in memory, unmounted when dropped.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// None, and a loud line, where mounting is not permitted.
-    fn mount() -> Option<Self> {
-        let disk = Self(tempfile::tempdir().unwrap());
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=512m", "freshet"]).arg(disk.path()).output();
-        if mounted.as_ref().is_ok_and(|mounted| mounted.status.success()) {
-            return Some(disk);
-        }
-        support::say(&format!("WARNING: a test of a full disk is skipped: mounting a tmpfs takes root ({mounted:?})"));
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn read_only(&self, yes: bool) {
-        let option = if yes { "remount,ro" } else { "remount,rw" };
-        let done = Command::new("mount").args(["-o", option]).arg(self.path()).status().unwrap();
-        assert!(done.success(), "{option}");
-    }
-
-    /// Writes a file until nothing more fits.
-    fn fill(&self) -> PathBuf {
-        let path = self.path().join("filler");
-        let mut file = File::create(&path).unwrap();
-        for size in [1 << 20, 4096, 1] {
-            while file.write_all(&vec![0; size]).is_ok() {}
-        }
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: an engine that the test has failed to stop may still use it.
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
-}
 
 /// An engine on the shared broker whose store is on the disk.
 fn site_on(disk: &SmallDisk) -> Site {
@@ -80,7 +32,7 @@ fn full_long() {
 }
 
 fn full(times: usize) {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount("512m") else { return };
     let site = site_on(&disk);
     let events = 10_000 + 5_000 * times as u64;
     let mut engine = site.freshet.start();
@@ -112,7 +64,7 @@ fn full(times: usize) {
 #[test]
 fn a_store_that_can_only_be_read_is_refused_and_unharmed() {
     const EVENTS: u64 = 3_000;
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount("512m") else { return };
     let site = site_on(&disk);
     site.replay(EVENTS);
     let mut engine = site.freshet.start();

@@ -64,13 +64,20 @@ pub(super) async fn dead_letters_come_back_whole_in_the_order_of_the_log_and_in_
     let filter = |reason: Option<&str>, topic: Option<&str>| DeadLetterFilter {
         reason: reason.map(Into::into),
         topic: topic.map(Into::into),
-        not_replayed: false,
+        ..DeadLetterFilter::default()
     };
+    let before = Some(Position { topic: "a".into(), partition: 10, offset: 1 });
+    let bounds = |since_ms, until_ms| DeadLetterFilter { since_ms, until_ms, ..DeadLetterFilter::default() };
     for (filter, expected) in [
         (filter(Some("empty"), None), &[("a", 2, 300), ("b", 0, 3)][..]),
         (filter(None, Some("b")), &[("b", 0, 3), ("b", 0, 20)]),
         (filter(Some("empty"), Some("b")), &[("b", 0, 3)]),
         (filter(Some("bored"), None), &[]),
+        (DeadLetterFilter { before, ..all.clone() }, &ordered[..2]),
+        // All of them were stamped at 7.
+        (bounds(Some(7), Some(8)), &ordered),
+        (bounds(Some(8), None), &[]),
+        (bounds(None, Some(7)), &[]),
     ] {
         assert_eq!(places(&store.dead_letters(&filter, None, 99).await.unwrap()), expected, "{filter:?}");
     }

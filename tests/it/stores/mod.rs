@@ -1,6 +1,7 @@
 //! The contract of `store::Store`, checked on the embedded store and on MongoDB alike, then what is special to each.
 
 mod embedded;
+mod events;
 mod letters;
 mod mongodb;
 mod snapshots;
@@ -21,6 +22,7 @@ use freshet::store::{
 };
 
 use crate::support;
+use events::{events_are_chosen_by_place_user_item_and_time, new_events_are_told_in_order_and_go_on_after_a_token};
 use letters::{
     a_look_at_the_state_claims_nothing, a_replayed_letter_is_marked_and_can_be_left_out,
     dead_letters_come_back_whole_in_the_order_of_the_log_and_in_pages, ids_come_back_with_their_places_in_the_order,
@@ -100,6 +102,8 @@ contract! {
     a_gap_is_refused,
     events_come_back_as_they_were,
     events_are_read_in_pages,
+    events_are_chosen_by_place_user_item_and_time,
+    new_events_are_told_in_order_and_go_on_after_a_token,
     rejects_are_counted_by_reason,
     dead_letters_come_back_whole_in_the_order_of_the_log_and_in_pages,
     a_replayed_letter_is_marked_and_can_be_left_out,
