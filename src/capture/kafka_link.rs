@@ -252,10 +252,35 @@ async fn find_topic(
 fn why_unreachable(client: &Client<Context<()>>, error: &KafkaError) -> Attempt {
     match client.context().link.newest() {
         Some((code, text)) => {
-            let refused = matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
-            Attempt { reason: text, passing: !refused }
+            let advice = advice(code, &text);
+            Attempt { reason: advice.map_or_else(|| text.clone(), |advice| format!("{text}; {advice}")), passing: advice.is_none() }
         }
         None => Attempt { reason: reason(error), passing: true },
+    }
+}
+
+/// What to do about a link that is refused, where waiting cannot mend it.
+pub(crate) fn advice(code: Option<RDKafkaErrorCode>, text: &str) -> Option<&'static str> {
+    let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    // A broker tells that it wants a certificate after the handshake, so that it looks like a connection that broke.
+    if says(&["certificate required", "alert bad certificate"]) {
+        return Some(
+            "the broker asks for a client certificate: set ssl.certificate.location and ssl.key.location under \
+             [broker.properties], PEM files of one that its CA has signed",
+        );
+    }
+    match code? {
+        RDKafkaErrorCode::Authentication => {
+            Some("check sasl.username, sasl.password and sasl.mechanisms under [broker.properties]")
+        }
+        RDKafkaErrorCode::SSL if says(&["certificate verify failed"]) => Some(
+            "set ssl.ca.location under [broker.properties] to the PEM file of the CA that has signed the broker's \
+             certificate, and reach it by a name that is in the certificate",
+        ),
+        RDKafkaErrorCode::SSL => {
+            Some("check security.protocol and the ssl.* properties under [broker.properties], and the broker's listener")
+        }
+        _ => None,
     }
 }
 

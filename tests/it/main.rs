@@ -20,6 +20,7 @@ mod events;
 mod golden;
 mod model;
 mod program;
+mod security;
 mod servers;
 mod snapshots;
 mod stage_order;
