@@ -58,7 +58,7 @@ pub(crate) fn refused(broker: &BrokerConfig, action: &'static str, reason: Strin
 }
 
 /// What the client said, naming the property if it is about one, and never a secret.
-fn reason(error: &KafkaError) -> String {
+pub(crate) fn reason(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, description, key, value) => {
             let secret = ["password", "secret", "key", "token", "pem"].iter().any(|word| key.contains(word));
@@ -159,11 +159,18 @@ impl<T: Send + Sync + 'static> ClientContext for Context<T> {
 
 impl ConsumerContext for Context<()> {}
 
-/// A failed attempt to find the topic.
-struct Attempt {
-    reason: String,
+/// A client for questions, with what `ours` sets last.
+pub(crate) fn asker(broker: &BrokerConfig, ours: &[(&str, &str)]) -> Result<BaseConsumer<Context<()>>, KafkaError> {
+    let mut config = client_config(broker, &[]);
+    config.extend(ours.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
+    config.create_with_context(Context { link: Arc::new(Link::new(broker)), role: () })
+}
+
+/// A failed attempt to be answered.
+pub(crate) struct Attempt {
+    pub(crate) reason: String,
     /// Whether trying again may help.
-    passing: bool,
+    pub(crate) passing: bool,
 }
 
 /// Waits until Kafka answers and has the topic, which is created where it is missing. Returns its number of partitions.
@@ -249,11 +256,15 @@ async fn find_topic(
     asking.await.expect("asking does not panic")
 }
 
-fn why_unreachable(client: &Client<Context<()>>, error: &KafkaError) -> Attempt {
+/// Why a question was not answered, in the client's newest words, and what to do where waiting cannot mend it.
+pub(crate) fn why_unreachable(client: &Client<Context<()>>, error: &KafkaError) -> Attempt {
     match client.context().link.newest() {
         Some((code, text)) => {
             let advice = advice(code, &text);
-            Attempt { reason: advice.map_or_else(|| text.clone(), |advice| format!("{text}; {advice}")), passing: advice.is_none() }
+            Attempt {
+                reason: advice.map_or_else(|| text.clone(), |advice| format!("{text}; {advice}")),
+                passing: advice.is_none(),
+            }
         }
         None => Attempt { reason: reason(error), passing: true },
     }
@@ -277,9 +288,9 @@ pub(crate) fn advice(code: Option<RDKafkaErrorCode>, text: &str) -> Option<&'sta
             "set ssl.ca.location under [broker.properties] to the PEM file of the CA that has signed the broker's \
              certificate, and reach it by a name that is in the certificate",
         ),
-        RDKafkaErrorCode::SSL => {
-            Some("check security.protocol and the ssl.* properties under [broker.properties], and the broker's listener")
-        }
+        RDKafkaErrorCode::SSL => Some(
+            "check security.protocol and the ssl.* properties under [broker.properties], and the broker's listener",
+        ),
         _ => None,
     }
 }

@@ -3,11 +3,15 @@
 //! In: arguments, environment, files. Out: what people and scripts read, and an exit code. It may use every stage, and
 //! is the only place with anyhow.
 
+mod completions;
 mod config;
 mod data;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod evaluate;
+mod healthcheck;
+mod man;
 pub mod out;
 mod replay;
 mod run;
@@ -43,6 +47,7 @@ Examples:
   freshet dead-letters list
   freshet verify
   freshet config show --changed
+  freshet doctor
   freshet --config prod.toml --set broker.kind=kafka config check";
 
 /// Freshet: an online-learning recommender engine.
@@ -81,6 +86,10 @@ enum Command {
     DeadLetters(dead_letters::Args),
     Verify(verify::Args),
     Config(config::Args),
+    Doctor(doctor::Args),
+    Healthcheck(healthcheck::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyhow::Result<()> {
@@ -93,6 +102,11 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::DeadLetters(args) => dead_letters::run(args, &loaded?.config).await,
         Command::Verify(args) => verify::run(&args, &loaded?.config).await,
+        Command::Doctor(args) => doctor::run(&args, &loaded?).await,
+        Command::Healthcheck(args) => healthcheck::run(&args, &loaded?.config).await,
+        // Made of the command line alone: settings that are wrong are no hindrance.
+        Command::Completions(args) => std::future::ready(completions::run(&args)).await,
+        Command::Man(args) => std::future::ready(man::run(&args)).await,
         Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
     }
 }

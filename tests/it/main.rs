@@ -13,6 +13,7 @@ mod chaos;
 mod cli;
 mod consume;
 mod dead_letters;
+mod doctor;
 mod end_to_end;
 mod engine;
 mod evaluate;

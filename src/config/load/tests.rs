@@ -202,7 +202,10 @@ fn a_variable_may_name_a_file_that_holds_the_value() {
         assert!(shown.contains(&part), "{part} is not in {shown}");
     }
     // The name of a key that ends in _file is that key's.
-    assert_eq!(load("", &[("FRESHET_SERVE__KEYS_FILE", "/k")], &[]).unwrap().config.serve.keys_file.to_str(), Some("/k"));
+    assert_eq!(
+        load("", &[("FRESHET_SERVE__KEYS_FILE", "/k")], &[]).unwrap().config.serve.keys_file.to_str(),
+        Some("/k")
+    );
 }
 
 #[test]
@@ -224,7 +227,10 @@ fn a_file_that_a_variable_names_must_be_readable_and_the_only_one_for_its_key() 
         "FRESHET_BROKER__PROPERTIES__SASL_PASSWORD and FRESHET_BROKER__PROPERTIES__SASL_PASSWORD_FILE both set \
          broker.properties.sasl.password; unset one of them"
     );
-    assert!(found[1].starts_with("FRESHET_BROKER__TOPIC_FILE: cannot read ") && found[1].contains("UTF-8"), "{found:#?}");
+    assert!(
+        found[1].starts_with("FRESHET_BROKER__TOPIC_FILE: cannot read ") && found[1].contains("UTF-8"),
+        "{found:#?}"
+    );
     assert!(found[2].starts_with("FRESHET_STORE__URI_FILE: cannot read /nowhere/uri: No such file"), "{found:#?}");
     assert!(found[3].starts_with("FRESHET_STORE__URL_FILE: unknown key store.url_file"), "{found:#?}");
 }

@@ -25,7 +25,7 @@ const ACKNOWLEDGE: Duration = Duration::from_secs(30);
 const CLOSED: &str = "the server closes the connection as soon as it is encrypted: if it asks for a client certificate, add \
     tlsCertificateKeyFile=/path/to/client.pem to store.uri";
 
-const NOT_A_REPLICA_SET: &str = "the server is not a replica set, and only a replica set has transactions; one node is \
+pub(crate) const NOT_A_REPLICA_SET: &str = "the server is not a replica set, and only a replica set has transactions; one node is \
     enough: start it as `mongod --replSet rs0`, then run `mongosh --eval 'rs.initiate()'` once";
 
 /// Waits for the server, checks it, creates the indexes.
@@ -69,7 +69,9 @@ impl Hello<'_> {
     }
 
     async fn say(&self, place: &mut Place) -> Result<(Client, Document), Error> {
-        let mut options = ClientOptions::parse(self.uri).await?;
+        let parsed = tokio::time::timeout(SERVER_SELECTION, ClientOptions::parse(self.uri)).await;
+        let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "DNS does not tell the servers of this name");
+        let mut options = parsed.map_err(late)??;
         if let Some(password) = options.credential.as_ref().and_then(|credential| credential.password.clone()) {
             place.hide(password);
         }

@@ -10,6 +10,9 @@ mod letters;
 mod prune;
 mod transaction;
 
+pub(crate) use self::connect::{NOT_A_REPLICA_SET, tls_advice};
+pub(crate) use self::failure::Place;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -24,7 +27,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::documents::{BlockDoc, CATALOG_ID, ENGINE_ID, EngineDoc, EventDoc, by_id, from_id};
-use self::failure::{DUPLICATE_KEY, Place};
+use self::failure::DUPLICATE_KEY;
 use self::transaction::{NewSnapshot, Writer};
 use super::{
     Block, Catalog, Claim, DeadLetter, DeadLetterFilter, DurableWrite, Hash, LearnedEvent, Listed, Manifest, Pruned,

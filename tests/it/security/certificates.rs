@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+};
 use tempfile::TempDir;
 
 /// An authority with a folder for what it signs.
@@ -65,6 +67,10 @@ impl Authority {
         let cert = about.signed_by(&key, &self.issuer).unwrap().pem();
         let file = |kind: &str, content: &str| self.write(&format!("{common_name}-{last_year}.{kind}"), content);
         let key = key.serialize_pem();
-        Signed { both: file("both.pem", &format!("{key}{cert}")), cert: file("cert.pem", &cert), key: file("key.pem", &key) }
+        Signed {
+            both: file("both.pem", &format!("{key}{cert}")),
+            cert: file("cert.pem", &cert),
+            key: file("key.pem", &key),
+        }
     }
 }

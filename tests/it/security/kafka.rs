@@ -1,5 +1,7 @@
 //! A broker with SASL_SSL and mTLS listeners and permissions, and events through the program over each.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::OnceLock;
 
 use super::certificates::{Authority, Signed};
@@ -58,7 +60,11 @@ fn start() -> Option<Secured> {
     format.extend(["--add-scram".to_owned(), format!("SCRAM-SHA-512=[name=guest,password={PASSWORD}]")]);
     let listener = Listener {
         protocol: "SASL_SSL",
-        more: vec![("MTLS", "SSL"), ("BARE", "PLAINTEXT")],
+        more: vec![
+            ("MTLS", "SSL", "127.0.0.1"),
+            ("BARE", "PLAINTEXT", "127.0.0.1"),
+            ("TRAP", "PLAINTEXT", "kafka.freshet.invalid"),
+        ],
         server: lines.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
         format,
         client: login(&authority, "SCRAM-SHA-512", "freshet", PASSWORD),
@@ -113,6 +119,24 @@ impl Secured {
         let set = |(key, value): &(S, S)| format!("broker.properties.{}={}", key.as_ref(), value.as_ref());
         settings.extend(properties.iter().map(set));
         Freshet::new(&settings)
+    }
+
+    /// Lets the guest see a topic, and no more. The request is spoken by hand: neither rdkafka nor the installed jars have
+    /// a client for it.
+    pub(crate) fn let_guest_describe(&self, topic: &str) {
+        let text = |text: &str| [&(text.len() as i16).to_be_bytes()[..], text.as_bytes()].concat();
+        // CreateAcls in version 1, correlation id 1; one entry.
+        let head = [&[0, 30, 0, 1, 0, 0, 0, 1][..], &text("test"), &[0, 0, 0, 1]].concat();
+        // Of a topic (2), by its literal name (3); from any host, to describe (8), allowed (3).
+        let entry = [&[2][..], &text(topic), &[3], &text("User:guest"), &text("*"), &[8, 3]].concat();
+        let request = [head, entry].concat();
+        let mut stream = TcpStream::connect(self.broker.servers_of("BARE")).unwrap();
+        stream.write_all(&(request.len() as u32).to_be_bytes()).unwrap();
+        stream.write_all(&request).unwrap();
+        // Length, correlation id, time of throttling, one result, its code.
+        let mut answer = [0; 18];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[4..], [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], "the entry is refused");
     }
 
     /// Properties for the listener that asks for a certificate.
@@ -187,7 +211,8 @@ fn an_unknown_authority_and_a_missing_certificate_end_with_one_line_that_names_t
         assert_eq!(ended.stderr.lines().count(), 1, "{ended}");
     }
     let without = [("security.protocol", "SSL".to_owned()), ("ssl.ca.location", secured.authority.file())];
-    let mut freshet = secured.with(&secured.broker.servers_of("MTLS"), &without.map(|(key, value)| (key.to_owned(), value)));
+    let mut freshet =
+        secured.with(&secured.broker.servers_of("MTLS"), &without.map(|(key, value)| (key.to_owned(), value)));
     freshet.set("broker.connect_timeout=5s");
     let ended = freshet.run(&["run"]).exited(3).told(&["ssl.certificate.location", "ssl.key.location"]);
     assert_eq!(ended.stderr.lines().count(), 1, "{ended}");

@@ -32,7 +32,16 @@ fn start() -> Option<Secured> {
     let client = authority.sign("client", &["freshet.client"], 2100);
     let key_file = authority.write("keyfile", "bm90LWEtc2VjcmV0LWJ1dC1hLXRlc3Q=");
     let ca = authority.file();
-    let flags = ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", &server.both, "--tlsCAFile", &ca, "--keyFile", &key_file];
+    let flags = [
+        "--tlsMode",
+        "requireTLS",
+        "--tlsCertificateKeyFile",
+        &server.both,
+        "--tlsCAFile",
+        &ca,
+        "--keyFile",
+        &key_file,
+    ];
     let flags = flags.map(str::to_owned).to_vec();
     let options = format!("&tls=true&tlsCAFile={ca}&tlsCertificateKeyFile={}", client.both);
     let mongod = match Mongod::try_start_with(Guard { flags, options }) {
@@ -71,6 +80,11 @@ impl Secured {
         self.mongod.uri().replace("://", &format!("://{user}:{password}@"))
     }
 
+    /// The one of the user who may do everything.
+    pub(crate) fn owner_uri(&self) -> String {
+        self.uri("freshet", ENCODED)
+    }
+
     /// A program on a database of its own.
     pub(crate) fn program(&self) -> Freshet {
         Freshet::new(&["store.kind=mongodb".to_owned(), format!("store.database={}", unique("secured"))])
@@ -79,7 +93,7 @@ impl Secured {
     /// A program of the user who may do everything.
     pub(crate) fn owner(&self) -> Freshet {
         let mut freshet = self.program();
-        freshet.variable("FRESHET_STORE__URI", &self.uri("freshet", ENCODED));
+        freshet.variable("FRESHET_STORE__URI", &self.owner_uri());
         freshet
     }
 

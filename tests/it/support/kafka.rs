@@ -26,8 +26,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Listener {
     /// `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
     pub(crate) protocol: &'static str,
-    /// Names and protocols of further listeners, each on a port of its own.
-    pub(crate) more: Vec<(&'static str, &'static str)>,
+    /// Further listeners, each on a port of its own: name, protocol, and the host that the broker tells clients.
+    pub(crate) more: Vec<(&'static str, &'static str, &'static str)>,
     /// Lines for `server.properties`: key stores, enabled mechanisms. The listener is named `CLIENT`.
     pub(crate) server: Vec<(String, String)>,
     /// Arguments for the storage format, such as `--add-scram` with a user.
@@ -84,7 +84,7 @@ impl Kafka {
 
     /// Bootstrap servers of a further listener.
     pub(crate) fn servers_of(&self, name: &str) -> String {
-        let at = self.listener.more.iter().position(|(known, _)| *known == name).expect("the listener was asked for");
+        let at = self.listener.more.iter().position(|(known, ..)| *known == name).expect("the listener was asked for");
         format!("127.0.0.1:{}", self.more[at])
     }
 
@@ -131,17 +131,17 @@ impl Kafka {
         let Self { port, listener, .. } = self;
         let protocol = listener.protocol;
         let dir = self.server.dir().join("log");
-        let more: String = listener.more.iter().zip(&self.more).fold(String::new(), |text, ((name, _), port)| {
-            format!("{text},{name}://127.0.0.1:{port}")
-        });
-        let protocols: String = listener.more.iter().fold(String::new(), |text, (name, protocol)| {
-            format!("{text},{name}:{protocol}")
-        });
+        let (mut more, mut told, mut protocols) = (String::new(), String::new(), String::new());
+        for ((name, protocol, host), port) in listener.more.iter().zip(&self.more) {
+            write!(more, ",{name}://127.0.0.1:{port}").expect("a string takes any text");
+            write!(told, ",{name}://{host}:{port}").expect("a string takes any text");
+            write!(protocols, ",{name}:{protocol}").expect("a string takes any text");
+        }
         let mut properties = format!(
             "process.roles=broker,controller
 node.id=1
 listeners=CLIENT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal_port},CONTROLLER://127.0.0.1:{controller_port}{more}
-advertised.listeners=CLIENT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal_port}{more}
+advertised.listeners=CLIENT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal_port}{told}
 listener.security.protocol.map=CLIENT:{protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 inter.broker.listener.name=INTERNAL
 controller.listener.names=CONTROLLER
