@@ -31,10 +31,12 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
     let scheme = if config.serve.tls_cert.as_os_str().is_empty() { "http" } else { "https" };
     let (url, live) = (probe::url(&config.serve, scheme), args.live);
     let asked = url.clone();
-    let answer = tokio::task::spawn_blocking(move || match live {
-        true => probe::liveness(&asked, WITHIN).map(|()| "alive".to_owned()),
-        false => probe::readiness(&asked, WITHIN)
-            .and_then(|answer| if answer.ready { Ok(answer.text) } else { Err(format!("not ready: {}", answer.text)) }),
+    let answer = tokio::task::spawn_blocking(move || {
+        if live {
+            return probe::liveness(&asked, WITHIN).map(|()| "alive".to_owned());
+        }
+        let answer = probe::readiness(&asked, WITHIN)?;
+        if answer.ready { Ok(answer.text) } else { Err(format!("not ready: {}", answer.text)) }
     });
     let text = answer.await?.map_err(|reason| anyhow!("{url}: {reason}"))?;
     out::print(&format!("{url}: {text}\n"))

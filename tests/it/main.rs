@@ -20,6 +20,7 @@ mod evaluate;
 mod events;
 mod golden;
 mod model;
+mod packaging;
 mod program;
 mod security;
 mod servers;

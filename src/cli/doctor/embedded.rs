@@ -213,7 +213,7 @@ mod tests {
         }
         transaction.commit().unwrap();
         let text = log_file(&file, "ratings", "freshet").unwrap();
-        assert!(whole(&file, Duration::from_secs(60)).is_ok() && unlocked(&file, Duration::from_millis(10)).is_ok());
+        assert!(whole(&file, Duration::from_mins(1)).is_ok() && unlocked(&file, Duration::from_millis(10)).is_ok());
         assert!(format!("{text:?}").contains("2,000 to read"), "{text:?}");
         log.sqlite.execute_batch("BEGIN IMMEDIATE").unwrap();
         assert!(unlocked(&file, Duration::from_millis(10)).unwrap_err().reason.contains("has held it"));
@@ -223,6 +223,6 @@ mod tests {
         let middle = bytes.len() / 2;
         bytes[middle..middle + 8192].fill(0x55);
         fs::write(&file, bytes).unwrap();
-        assert!(whole(&file, Duration::from_secs(60)).is_err());
+        assert!(whole(&file, Duration::from_mins(1)).is_err());
     }
 }

@@ -78,7 +78,7 @@ pub(super) async fn names(servers: &[Address], setting: &str) -> Result<Found<Ve
         match server.resolve().await {
             Ok(found) => {
                 let addresses: Vec<_> = found.iter().map(|address| address.ip().to_string()).collect();
-                let is_address = addresses.iter().any(|address| *address == server.host);
+                let is_address = addresses.contains(&server.host);
                 let addresses = if is_address { String::new() } else { format!(" → {}", addresses.join(", ")) };
                 shown.push(format!("{}{addresses}", server.host));
                 known.push(server.clone());

@@ -26,7 +26,8 @@ pub(super) enum Outcome {
 /// A step that has ended.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Step {
-    step: &'static str,
+    #[serde(rename = "step")]
+    name: &'static str,
     outcome: Outcome,
     /// What was found, or why it failed.
     detail: String,
@@ -98,7 +99,8 @@ pub(super) type Measured<T> = (Result<Found<T>, Fault>, Duration);
 /// One thing that is examined, with the steps so far.
 #[derive(Debug, Serialize)]
 pub(super) struct Section {
-    section: &'static str,
+    #[serde(rename = "section")]
+    name: &'static str,
     /// What it is about: an address, a folder.
     about: String,
     steps: Vec<Step>,
@@ -115,15 +117,15 @@ pub(super) struct Section {
 impl Section {
     /// `plan` names every step, in order.
     pub(super) fn new(
-        section: &'static str,
+        name: &'static str,
         about: String,
         plan: &'static [&'static str],
         limit: Duration,
         told: bool,
     ) -> anyhow::Result<Self> {
-        let section = Self { section, about, steps: Vec::new(), plan, limit, told };
+        let section = Self { name, about, steps: Vec::new(), plan, limit, told };
         if told {
-            out::print(&format!("{}  {}\n", section.section.bold(), section.about))?;
+            out::print(&format!("{}  {}\n", section.name.bold(), section.about))?;
         }
         Ok(section)
     }
@@ -162,33 +164,35 @@ impl Section {
     }
 
     /// Notes and tells how a step ended.
-    pub(super) fn tell<T>(&mut self, step: &'static str, (found, took): Measured<T>) -> Result<T, Stop> {
+    pub(super) fn tell<T>(&mut self, name: &'static str, (found, took): Measured<T>) -> Result<T, Stop> {
         let milliseconds = took.as_millis() as u64;
         match found {
             Ok(Found { value, detail, warning }) => {
                 let outcome = if warning.is_some() { Outcome::Warned } else { Outcome::Passed };
-                self.push(Step { step, outcome, detail, advice: warning, milliseconds, unreachable: false });
+                self.push(Step { name, outcome, detail, advice: warning, milliseconds, unreachable: false });
                 Ok(value)
             }
             Err(Fault { reason, advice, unreachable }) => {
                 let advice = Some(advice).filter(|advice| !advice.is_empty());
-                self.push(Step { step, outcome: Outcome::Failed, detail: reason, advice, milliseconds, unreachable });
+                self.push(Step { name, outcome: Outcome::Failed, detail: reason, advice, milliseconds, unreachable });
                 Err(Stop)
             }
         }
     }
 
     /// Leaves a step out.
-    pub(super) fn skip(&mut self, step: &'static str, why: &str) {
+    pub(super) fn skip(&mut self, name: &'static str, why: &str) {
         let detail = why.to_owned();
-        self.push(Step { step, outcome: Outcome::Skipped, detail, advice: None, milliseconds: 0, unreachable: false });
+        self.push(Step { name, outcome: Outcome::Skipped, detail, advice: None, milliseconds: 0, unreachable: false });
     }
 
     /// Skips what a failed step made senseless.
     pub(super) fn end(&mut self) -> anyhow::Result<()> {
-        let done: Vec<&str> = self.steps.iter().map(|step| step.step).collect();
+        let done: Vec<&str> = self.steps.iter().map(|step| step.name).collect();
         let left: Vec<&'static str> = self.plan.iter().copied().filter(|name| !done.contains(name)).collect();
-        left.into_iter().for_each(|name| self.skip(name, "skipped, because of what failed above"));
+        for name in left {
+            self.skip(name, "skipped, because of what failed above");
+        }
         if self.told { out::print("\n") } else { Ok(()) }
     }
 
@@ -221,7 +225,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
 }
 
 fn line(step: &Step, width: usize) -> String {
-    let Step { step: name, outcome, detail, advice, milliseconds, .. } = step;
+    let Step { name, outcome, detail, advice, milliseconds, .. } = step;
     let mark = match outcome {
         Outcome::Passed => "✓".green().to_string(),
         Outcome::Warned => "!".yellow().to_string(),
@@ -254,7 +258,7 @@ mod tests {
         let hung = section.step("login", std::future::pending::<Result<Found, Fault>>()).await;
         assert!(hung.is_err() && section.is_unreachable());
         section.end().unwrap();
-        let outcomes: Vec<_> = section.steps.iter().map(|step| (step.step, step.outcome)).collect();
+        let outcomes: Vec<_> = section.steps.iter().map(|step| (step.name, step.outcome)).collect();
         assert_eq!(outcomes, [("name", Outcome::Passed), ("login", Outcome::Failed), ("topic", Outcome::Skipped)]);
         assert_eq!(section.count(Outcome::Failed), 1);
     }

@@ -23,13 +23,11 @@ pub(super) async fn check(loaded: &Loaded, section: &mut Section) -> Result<(), 
     let detail = format!("{kinds}; {differ} differ from the defaults (`freshet config show --changed`)");
     section.step("settings", std::future::ready(Ok(Found::new((), detail)))).await?;
     let needed = loaded.config.serve.max_connections as u64 + BESIDE;
-    match std::fs::read_to_string("/proc/self/limits").ok().and_then(|limits| open_files(&limits)) {
-        Some(limit) => section.step("open files", std::future::ready(enough(limit, needed))).await,
-        None => {
-            section.skip("open files", "this system does not tell the limit");
-            Ok(())
-        }
-    }
+    let Some(limit) = std::fs::read_to_string("/proc/self/limits").ok().and_then(|limits| open_files(&limits)) else {
+        section.skip("open files", "this system does not tell the limit");
+        return Ok(());
+    };
+    section.step("open files", std::future::ready(enough(limit, needed))).await
 }
 
 fn enough(limit: u64, needed: u64) -> Result<Found, Fault> {

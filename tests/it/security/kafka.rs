@@ -1,4 +1,4 @@
-//! A broker with SASL_SSL and mTLS listeners and permissions, and events through the program over each.
+//! A broker with `SASL_SSL` and mTLS listeners and permissions, and events through the program over each.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -95,7 +95,7 @@ fn login(authority: &Authority, mechanism: &str, user: &str, password: &str) -> 
 impl Secured {
     /// A program that logs in on the listener with names and passwords.
     pub(crate) fn program(&self, mechanism: &str, user: &str, password: &str) -> Freshet {
-        self.with(&self.broker.servers(), &login(&self.authority, mechanism, user, password))
+        Self::with(&self.broker.servers(), &login(&self.authority, mechanism, user, password))
     }
 
     /// A program of the user who may do everything.
@@ -109,7 +109,7 @@ impl Secured {
     }
 
     /// A program on a listener, on a topic of its own.
-    pub(crate) fn with<S: AsRef<str>>(&self, servers: &str, properties: &[(S, S)]) -> Freshet {
+    pub(crate) fn with<S: AsRef<str>>(servers: &str, properties: &[(S, S)]) -> Freshet {
         let mut settings = vec![
             "broker.kind=kafka".to_owned(),
             format!("broker.servers={servers}"),
@@ -167,7 +167,7 @@ fn events_are_produced_learned_and_answered_from_over_every_kind_of_secured_link
         works(&secured.program(mechanism, "freshet", PASSWORD));
     }
     let certified = secured.certified().map(|(key, value)| (key.to_owned(), value));
-    works(&secured.with(&secured.broker.servers_of("MTLS"), &certified));
+    works(&Secured::with(&secured.broker.servers_of("MTLS"), &certified));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_password_may_come_from_a_file_and_is_not_shown() {
     let Some(secured) = secured() else { return };
     let mut properties = login(&secured.authority, "SCRAM-SHA-512", "freshet", "");
     properties.retain(|(key, _)| key != "sasl.password");
-    let mut freshet = secured.with(&secured.broker.servers(), &properties);
+    let mut freshet = Secured::with(&secured.broker.servers(), &properties);
     let file = secured.authority.write("password", &format!("{PASSWORD}\n"));
     freshet.variable("FRESHET_BROKER__PROPERTIES__SASL_PASSWORD_FILE", &file);
     freshet.set("log.level=debug");
@@ -206,13 +206,13 @@ fn an_unknown_authority_and_a_missing_certificate_end_with_one_line_that_names_t
     let unknown = login(&stranger, "SCRAM-SHA-512", "freshet", PASSWORD);
     let none: Vec<_> = unknown.iter().filter(|(key, _)| key != "ssl.ca.location").cloned().collect();
     for properties in [unknown, none] {
-        let ended = secured.with(&secured.broker.servers(), &properties).run(&["run"]).exited(3);
+        let ended = Secured::with(&secured.broker.servers(), &properties).run(&["run"]).exited(3);
         let ended = ended.told(&["certificate", "set ssl.ca.location"]);
         assert_eq!(ended.stderr.lines().count(), 1, "{ended}");
     }
     let without = [("security.protocol", "SSL".to_owned()), ("ssl.ca.location", secured.authority.file())];
     let mut freshet =
-        secured.with(&secured.broker.servers_of("MTLS"), &without.map(|(key, value)| (key.to_owned(), value)));
+        Secured::with(&secured.broker.servers_of("MTLS"), &without.map(|(key, value)| (key.to_owned(), value)));
     freshet.set("broker.connect_timeout=5s");
     let ended = freshet.run(&["run"]).exited(3).told(&["ssl.certificate.location", "ssl.key.location"]);
     assert_eq!(ended.stderr.lines().count(), 1, "{ended}");

@@ -4,5 +4,5 @@ pub(crate) mod certificates;
 mod kafka;
 mod mongodb;
 
-pub(crate) use kafka::secured as secured_kafka;
-pub(crate) use mongodb::secured as secured_mongod;
+pub(crate) use kafka::{Secured as SecuredKafka, secured as secured_kafka};
+pub(crate) use mongodb::{Secured as SecuredMongod, secured as secured_mongod};

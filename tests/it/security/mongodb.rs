@@ -86,20 +86,20 @@ impl Secured {
     }
 
     /// A program on a database of its own.
-    pub(crate) fn program(&self) -> Freshet {
+    pub(crate) fn program() -> Freshet {
         Freshet::new(&["store.kind=mongodb".to_owned(), format!("store.database={}", unique("secured"))])
     }
 
     /// A program of the user who may do everything.
     pub(crate) fn owner(&self) -> Freshet {
-        let mut freshet = self.program();
+        let mut freshet = Self::program();
         freshet.variable("FRESHET_STORE__URI", &self.owner_uri());
         freshet
     }
 
     /// A program of the user who may only read.
     pub(crate) fn guest(&self) -> Freshet {
-        let mut freshet = self.program();
+        let mut freshet = Self::program();
         freshet.set("store.database=freshet");
         freshet.variable("FRESHET_STORE__URI", &self.uri("guest", ENCODED));
         freshet
@@ -116,7 +116,7 @@ fn events_are_stored_over_tls_with_a_login_from_the_environment_and_from_a_file(
     engine.stop().succeeded();
     owner.must(&["verify"]);
 
-    let mut freshet = secured.program();
+    let mut freshet = Secured::program();
     let file = secured.authority.write("uri", &format!("{}\n", secured.uri("freshet", ENCODED)));
     freshet.variable("FRESHET_STORE__URI_FILE", &file);
     freshet.set("log.level=debug");
@@ -141,7 +141,7 @@ fn a_refused_login_and_an_unknown_authority_end_with_one_line_and_no_password() 
         (unknown, &["tlsCAFile"]),
         (uncertified, &["tlsCertificateKeyFile"]),
     ] {
-        let mut freshet = secured.program();
+        let mut freshet = Secured::program();
         freshet.variable("FRESHET_STORE__URI", &uri);
         for setting in ["store.connect_timeout=1s", "log.level=error"] {
             freshet.set(setting);

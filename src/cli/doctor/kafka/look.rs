@@ -30,6 +30,9 @@ const REQUEST: &[u8] = b"\x00\x00\x00\x11\x00\x12\x00\x00\x00\x00\x00\x01\x00\x0
 /// Longest answer that is read.
 const LONGEST: u32 = 64 << 10;
 
+/// PEM texts of a client's certificate and of its key.
+type Identity = (Vec<u8>, Vec<u8>);
+
 /// How the link is secured.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
@@ -39,7 +42,7 @@ pub(super) struct Link {
     pub(super) mechanism: String,
     pub(super) user: String,
     roots: RootCertStore,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
+    identity: Option<Identity>,
     /// Whether a client certificate is set that rustls cannot read, a key store or a key with a password.
     sealed: bool,
     names: bool,
@@ -119,12 +122,11 @@ fn roots(broker: &BrokerConfig) -> Result<RootCertStore, Fault> {
         _ => Ok(SYSTEM_ROOTS
             .iter()
             .find_map(|path| std::fs::read(path).ok())
-            .map(|pem| net::parse_roots(&pem))
-            .unwrap_or_else(RootCertStore::empty)),
+            .map_or_else(RootCertStore::empty, |pem| net::parse_roots(&pem))),
     }
 }
 
-fn identity(broker: &BrokerConfig) -> Result<Option<(Vec<u8>, Vec<u8>)>, Fault> {
+fn identity(broker: &BrokerConfig) -> Result<Option<Identity>, Fault> {
     let read = |pem: &str, location: &str| match (broker.properties.get(pem), broker.properties.get(location)) {
         (Some(pem), _) => Ok(Some(pem.clone().into_bytes())),
         (None, Some(path)) => read_file(location, path).map(Some),
@@ -149,19 +151,16 @@ pub(super) async fn look(server: &Address, link: &Link) -> Result<Found<Look>, F
             return Ok(Found::new(Look { problem: Some(problem) }, "no TLS"));
         }
     };
-    let spoken = speak(&mut stream).await.map_err(|reason| match link.identity.is_none() && !link.sealed {
-        true => Fault::new(
+    let spoken = match speak(&mut stream).await {
+        Ok(version) => Ok(version),
+        // With a key that cannot be read here nothing is known of what the broker would have answered.
+        Err(_) if link.sealed => Ok("a client certificate that is not looked at".to_owned()),
+        Err(reason) if link.identity.is_none() => Err(Fault::new(
             format!("the broker ends the encrypted connection: {reason}"),
             "if it asks for a client certificate, set ssl.certificate.location and ssl.key.location under \
              [broker.properties]",
-        ),
-        false => Fault::new(reason, KIND),
-    });
-    // With a key that cannot be read here nothing is known of what the broker would have answered.
-    let spoken = if link.sealed {
-        Ok(spoken.unwrap_or_else(|_| "a client certificate that is not looked at".to_owned()))
-    } else {
-        spoken
+        )),
+        Err(reason) => Err(Fault::new(reason, KIND)),
     };
     let fault = shown.fault(server, AUTHORITY);
     Ok(match fault {

@@ -110,10 +110,10 @@ fn ask(broker: &BrokerConfig, limit: Duration) -> Result<Found<(Asker, Arc<Metad
 /// Whether the brokers can be reached under the names that they give themselves: after the first connection, clients
 /// use no others.
 async fn reach(asker: &Asker, metadata: &Arc<Metadata>, limit: Duration) -> Result<Found, Fault> {
-    let named = |broker: &rdkafka::metadata::MetadataBroker| {
+    let address_of = |broker: &rdkafka::metadata::MetadataBroker| {
         Address::parse(&format!("{}:{}", broker.host(), broker.port()), PORT)
     };
-    let brokers: Vec<Address> = metadata.brokers().iter().filter_map(named).collect();
+    let brokers: Vec<Address> = metadata.brokers().iter().filter_map(address_of).collect();
     let attempts =
         brokers.iter().map(|address| async move { tokio::time::timeout(limit / 2, address.connect()).await });
     let mut away = Vec::new();
@@ -215,7 +215,9 @@ async fn rights(broker: &Arc<BrokerConfig>, topic: Result<i32, Stop>, section: &
     let limit = section.limit.mul_f32(0.8);
     if partitions == 0 {
         let why = "cannot be tried before the topic is there";
-        ["read", "group", "write", "clock"].into_iter().for_each(|step| section.skip(step, why));
+        for step in ["read", "group", "write", "clock"] {
+            section.skip(step, why);
+        }
         return Ok(());
     }
     let of = Arc::clone(broker);
@@ -224,11 +226,9 @@ async fn rights(broker: &Arc<BrokerConfig>, topic: Result<i32, Stop>, section: &
     let _ = section.blocking("group", move || rights::group(&of, limit)).await;
     let of = Arc::clone(broker);
     let _ = section.blocking("write", move || rights::write(&of, limit)).await;
-    match newest? {
-        Some(newest) => section.step("clock", std::future::ready(Ok(rights::clock(newest)))).await,
-        None => {
-            section.skip("clock", "Kafka tells its time only by its records, and there is none");
-            Ok(())
-        }
-    }
+    let Some(newest) = newest? else {
+        section.skip("clock", "Kafka tells its time only by its records, and there is none");
+        return Ok(());
+    };
+    section.step("clock", std::future::ready(Ok(rights::clock(newest)))).await
 }

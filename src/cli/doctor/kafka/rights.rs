@@ -55,6 +55,8 @@ pub(super) fn read(broker: &BrokerConfig, partitions: i32, limit: Duration) -> R
         match consumer.poll(deadline.saturating_duration_since(Instant::now())) {
             Some(Ok(record)) => newest = newest.max_by_time(record.timestamp()),
             Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            // The group is another step's.
+            Some(Err(error)) if error.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed) => {}
             Some(Err(error)) => return Err(fault(&error)),
             None => {
                 let reason = format!("{ended} of {partitions} partitions answer within {limit:?}");
@@ -88,6 +90,7 @@ pub(super) fn group(broker: &BrokerConfig, limit: Duration) -> Result<Found, Fau
     let consumer: BaseConsumer<Context<()>> = client.map_err(|error| fault(&error))?;
     let mut nowhere = TopicPartitionList::new();
     nowhere.add_partition_offset(&broker.topic, NO_PARTITION, Offset::Offset(0)).map_err(|error| fault(&error))?;
+    find_coordinator(&consumer, broker, limit)?;
     match consumer.commit(&nowhere, CommitMode::Sync) {
         Ok(()) => {}
         // After the permissions of group and topic, and then of no matter.
@@ -110,6 +113,23 @@ pub(super) fn group(broker: &BrokerConfig, limit: Duration) -> Result<Found, Fau
         ),
     };
     Ok(Found::new((), detail))
+}
+
+/// Waits until the client knows who leads the group: without that a commit waits for ever, and why is told by an event.
+fn find_coordinator(consumer: &BaseConsumer<Context<()>>, broker: &BrokerConfig, limit: Duration) -> Result<(), Fault> {
+    let mut first = TopicPartitionList::new();
+    first.add_partition(&broker.topic, 0);
+    let deadline = Instant::now() + limit;
+    loop {
+        let Err(error) = consumer.committed_offsets(first.clone(), limit / 8) else { return Ok(()) };
+        let said = std::iter::from_fn(|| consumer.poll(Duration::from_millis(20))).find_map(Result::err);
+        let error = said.unwrap_or(error);
+        let code = error.rdkafka_error_code();
+        let refused = matches!(code, Some(Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed));
+        if refused || Instant::now() >= deadline {
+            return Err(explain(broker, &error, "Read", "group"));
+        }
+    }
 }
 
 /// Whether a refused commit was allowed: it was refused for its partition, or for not being a member's.
