@@ -58,7 +58,7 @@ pub(crate) fn refused(broker: &BrokerConfig, action: &'static str, reason: Strin
 }
 
 /// What the client said, naming the property if it is about one, and never a secret.
-fn reason(error: &KafkaError) -> String {
+pub(crate) fn reason(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, description, key, value) => {
             let secret = ["password", "secret", "key", "token", "pem"].iter().any(|word| key.contains(word));
@@ -159,11 +159,18 @@ impl<T: Send + Sync + 'static> ClientContext for Context<T> {
 
 impl ConsumerContext for Context<()> {}
 
-/// A failed attempt to find the topic.
-struct Attempt {
-    reason: String,
+/// A client for questions, with what `ours` sets last.
+pub(crate) fn asker(broker: &BrokerConfig, ours: &[(&str, &str)]) -> Result<BaseConsumer<Context<()>>, KafkaError> {
+    let mut config = client_config(broker, &[]);
+    config.extend(ours.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
+    config.create_with_context(Context { link: Arc::new(Link::new(broker)), role: () })
+}
+
+/// A failed attempt to be answered.
+pub(crate) struct Attempt {
+    pub(crate) reason: String,
     /// Whether trying again may help.
-    passing: bool,
+    pub(crate) passing: bool,
 }
 
 /// A client that only asks.
@@ -303,13 +310,42 @@ async fn find_topic(probe: &Arc<Asker>, topic: &str, deadline: Instant) -> Resul
     asking.await.expect("asking does not panic")
 }
 
-fn why_unreachable(client: &Client<Context<()>>, error: &KafkaError) -> Attempt {
+/// Why a question was not answered, in the client's newest words, and what to do where waiting cannot mend it.
+pub(crate) fn why_unreachable(client: &Client<Context<()>>, error: &KafkaError) -> Attempt {
     match client.context().link.newest() {
         Some((code, text)) => {
-            let refused = matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
-            Attempt { reason: text, passing: !refused }
+            let advice = advice(code, &text);
+            Attempt {
+                reason: advice.map_or_else(|| text.clone(), |advice| format!("{text}; {advice}")),
+                passing: advice.is_none(),
+            }
         }
         None => Attempt { reason: reason(error), passing: true },
+    }
+}
+
+/// What to do about a link that is refused, where waiting cannot mend it.
+pub(crate) fn advice(code: Option<RDKafkaErrorCode>, text: &str) -> Option<&'static str> {
+    let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    // A broker tells that it wants a certificate after the handshake, so that it looks like a connection that broke.
+    if says(&["certificate required", "alert bad certificate"]) {
+        return Some(
+            "the broker asks for a client certificate: set ssl.certificate.location and ssl.key.location under \
+             [broker.properties], PEM files of one that its CA has signed",
+        );
+    }
+    match code? {
+        RDKafkaErrorCode::Authentication => {
+            Some("check sasl.username, sasl.password and sasl.mechanisms under [broker.properties]")
+        }
+        RDKafkaErrorCode::SSL if says(&["certificate verify failed"]) => Some(
+            "set ssl.ca.location under [broker.properties] to the PEM file of the CA that has signed the broker's \
+             certificate, and reach it by a name that is in the certificate",
+        ),
+        RDKafkaErrorCode::SSL => Some(
+            "check security.protocol and the ssl.* properties under [broker.properties], and the broker's listener",
+        ),
+        _ => None,
     }
 }
 

@@ -3,13 +3,17 @@
 //! In: arguments, environment, files. Out: what people and scripts read, and an exit code. It may use every stage, and
 //! is the only place with anyhow.
 
+mod completions;
 mod config;
 mod data;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod evaluate;
 mod events;
 mod groups;
+mod healthcheck;
+mod man;
 pub mod out;
 mod produce;
 mod replay;
@@ -53,6 +57,7 @@ Examples:
   freshet watch --alert 'rating <= 1'
   freshet topics list
   freshet config show --changed
+  freshet doctor
   freshet --config prod.toml --set broker.kind=kafka config check";
 
 /// Freshet: an online-learning recommender engine.
@@ -96,6 +101,10 @@ enum Command {
     Topics(topics::Args),
     Groups(groups::Args),
     Config(config::Args),
+    Doctor(doctor::Args),
+    Healthcheck(healthcheck::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyhow::Result<()> {
@@ -113,6 +122,11 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Watch(args) => watch::run(args, &loaded?.config).await,
         Command::Topics(args) => topics::run(args, &loaded?.config).await,
         Command::Groups(args) => groups::run(&args, &loaded?.config).await,
+        Command::Doctor(args) => doctor::run(&args, &loaded?).await,
+        Command::Healthcheck(args) => healthcheck::run(&args, &loaded?.config).await,
+        // Made of the command line alone: settings that are wrong are no hindrance.
+        Command::Completions(args) => std::future::ready(completions::run(&args)).await,
+        Command::Man(args) => std::future::ready(man::run(&args)).await,
         Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
     }
 }

@@ -13,6 +13,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use owo_colors::OwoColorize;
 use tempfile::NamedTempFile;
 
+use super::doctor::Unwell;
 use crate::capture::{LogError, convert};
 use crate::config::ConfigError;
 use crate::shutdown::{INTERRUPTED, Interrupted, StopDeadline};
@@ -91,7 +92,8 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     let unavailable = matches!(cause.downcast_ref(), Some(StoreError::Unavailable { .. }));
     let unreachable = cause.downcast_ref().is_some_and(|error| !matches!(error, LogError::Superseded { .. }));
-    if unavailable || unreachable {
+    let unwell = cause.downcast_ref().is_some_and(|unwell: &Unwell| unwell.unreachable);
+    if unavailable || unreachable || unwell {
         return Some(3);
     }
     if cause.is::<StopDeadline>() {

@@ -9,10 +9,10 @@ pub mod retention;
 pub mod snapshot;
 
 mod dead_letters;
-mod embedded;
+pub(crate) mod embedded;
 mod events;
 mod garbage;
-mod mongo;
+pub(crate) mod mongo;
 mod rules;
 
 use std::collections::BTreeMap;

@@ -81,7 +81,8 @@ fn kcat(arguments: &[&str]) -> Option<Command> {
         (program, None)
     } else {
         let folder = installed("kcat")?;
-        (folder.join("usr/bin/kcat"), Some(folder.join("usr/lib/x86_64-linux-gnu")))
+        let libraries = ["usr/lib", "lib"].map(|place| folder.join(place).join("x86_64-linux-gnu"));
+        (folder.join("usr/bin/kcat"), Some(std::env::join_paths(libraries).unwrap()))
     };
     let mut command = Command::new(program);
     command.args(arguments).envs(libraries.map(|libraries| ("LD_LIBRARY_PATH", libraries)));

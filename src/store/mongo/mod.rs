@@ -12,6 +12,9 @@ mod letters;
 mod prune;
 mod transaction;
 
+pub(crate) use self::connect::{NOT_A_REPLICA_SET, tls_advice};
+pub(crate) use self::failure::Place;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -25,7 +28,7 @@ use mongodb::{Collection, Database};
 use serde::Deserialize;
 
 use self::documents::{BlockDoc, ENGINE_ID, EngineDoc};
-use self::failure::{DUPLICATE_KEY, Place};
+use self::failure::DUPLICATE_KEY;
 use self::transaction::{NewSnapshot, Writer};
 use super::{
     Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Hash, LearnedEvent,
