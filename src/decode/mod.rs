@@ -71,6 +71,24 @@ impl Decoder {
         }
     }
 
+    /// Checks bytes before they are on a topic: what passes is decoded there. Returns the id that is to be their key, the
+    /// user's or the item's.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn key_of(&self, topic: &str, bytes: &[u8]) -> Result<String, Refusal> {
+        if !self.topics.contains_key(topic) {
+            return user_of(bytes, &self.config).map(Cow::into_owned);
+        }
+        let position = Position { topic: topic.into(), partition: 0, offset: 0 };
+        let raw = RawEvent { position, timestamp_ms: 0, key: None, payload: bytes.to_vec() };
+        Ok(match self.decode(&raw)? {
+            Decoded::Event(event) => event.user,
+            Decoded::Item(item) => item.id,
+            Decoded::User(user) => user.id,
+        })
+    }
+
     fn event(&self, raw: &RawEvent, topic: TopicConfig) -> Result<Event, Refusal> {
         let mut event = match topic.decoder {
             Format::Json => decode(raw, &self.config)?,

@@ -24,6 +24,7 @@ use super::out;
 use crate::capture::producer::{self, Producer};
 use crate::capture::{LogError, kafka_link};
 use crate::config::{BrokerKind, Config};
+use crate::decode::Decoder;
 use crate::shutdown::{self, Interrupted};
 
 use account::Account;
@@ -52,7 +53,8 @@ Examples:
 
 /// Sends messages to the log: from standard input, one a line, or with a prompt on a terminal.
 ///
-/// A message is one event as JSON, checked as `POST /events` checks it and keyed by its user; with --raw it is any bytes.
+/// A message is what its topic holds (one event as JSON, or as [topics] has it), checked as the engine checks it and keyed by
+/// its user or item; with --raw it is any bytes.
 /// A line is sent without its LF or CRLF; an empty one is skipped, also with --raw. What is refused is told with its line
 /// and not sent, and the others go on. Each delivery is reported on stdout, in the order of the lines:
 /// `delivered to ratings [3] at offset 17`; what is not delivered, and the count at the end, on stderr.
@@ -198,7 +200,8 @@ impl Args {
             raw: self.raw,
             key: self.key.clone().map(String::into_bytes),
             key_field: self.key_field.clone(),
-            decode: config.decode.clone(),
+            topic: config.broker.topic.clone(),
+            decoder: Decoder::new(config),
         }
     }
 

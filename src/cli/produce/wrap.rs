@@ -3,8 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::capture::producer::Record;
-use crate::config::DecodeConfig;
-use crate::decode::{Refusal, user_of};
+use crate::decode::{Decoder, Refusal};
 
 /// What messages are, and which key they get.
 #[derive(Clone, Debug)]
@@ -15,7 +14,8 @@ pub(super) struct Wrap {
     pub(super) key: Option<Vec<u8>>,
     /// The field with the key.
     pub(super) key_field: Option<String>,
-    pub(super) decode: DecodeConfig,
+    pub(super) topic: String,
+    pub(super) decoder: Decoder,
 }
 
 impl Wrap {
@@ -36,7 +36,7 @@ impl Wrap {
 
     fn user(&self, event: &[u8]) -> Result<Vec<u8>, String> {
         let told = |Refusal { reason, detail }| format!("{detail} ({reason})");
-        user_of(event, &self.decode).map(|user| user.into_owned().into_bytes()).map_err(told)
+        self.decoder.key_of(&self.topic, event).map(String::into_bytes).map_err(told)
     }
 }
 
@@ -63,7 +63,10 @@ mod tests {
 
     fn wrap(raw: bool, key: Option<&str>, key_field: Option<&str>) -> Wrap {
         let key = key.map(|key| key.as_bytes().to_vec());
-        Wrap { raw, key, key_field: key_field.map(str::to_owned), decode: Config::default().decode }
+        let mut config = Config::default();
+        config.topics.insert("films".to_owned(), serde_json::from_str(r#""items""#).unwrap());
+        let (topic, key_field) = ("ratings".to_owned(), key_field.map(str::to_owned));
+        Wrap { raw, key, key_field, topic, decoder: Decoder::new(&config) }
     }
 
     fn keyed(wrap: &Wrap, message: &str) -> Result<(String, String), String> {
@@ -82,6 +85,14 @@ mod tests {
         assert_eq!(keyed(&wrap(true, None, Some("item")), event), sent("242"));
         assert_eq!(keyed(&wrap(true, None, None), " \t"), Ok((String::new(), " \t".to_owned())));
         assert_eq!(wrap(true, None, None).record(vec![0xff]).unwrap().payload, [0xff]);
+    }
+
+    #[test]
+    fn what_a_topic_holds_is_what_is_checked() {
+        let films = Wrap { topic: "films".to_owned(), ..wrap(false, None, None) };
+        let item = r#"{"id":50,"title":"Star Wars"}"#;
+        assert_eq!(keyed(&films, item), Ok(("50".to_owned(), item.to_owned())));
+        assert!(keyed(&films, r#"{"user":"1","rating":4}"#).unwrap_err().contains("id is missing; it is the item"));
     }
 
     #[test]
