@@ -25,4 +25,6 @@ mod snapshots;
 mod stage_order;
 mod stores;
 mod support;
+mod topics;
 mod verify;
+mod watch;

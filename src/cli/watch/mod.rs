@@ -165,7 +165,9 @@ fn check(args: &Args, config: &Config) -> Result<Deeds, String> {
         return Err("an --alert that goes by the mean needs --rolling-mean N".to_owned());
     }
     if args.group.is_some() && args.until_end && args.topics.len() > 1 && config.broker.kind == BrokerKind::Kafka {
-        return Err("--until-end in a group is for one topic; leave out --group, or watch one topic at a time".to_owned());
+        return Err(
+            "--until-end in a group is for one topic; leave out --group, or watch one topic at a time".to_owned()
+        );
     }
     let webhook = args.webhook.as_deref().map(str::parse::<Webhook>).transpose();
     Ok(Deeds { exec: args.exec.clone(), webhook: webhook.map_err(|problem| format!("--webhook: {problem}"))? })
