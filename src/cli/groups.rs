@@ -1,5 +1,7 @@
 //! `freshet groups`: consumer groups with their members, what they read, and how far behind they are.
 
+use std::fmt::Write as _;
+
 use clap::Subcommand;
 use indicatif::HumanCount;
 use serde_json::json;
@@ -92,12 +94,12 @@ fn described(group: &GroupDetail, is_engine: bool, kind: BrokerKind) -> String {
     if !group.member_list.is_empty() {
         let mut members = out::table(&["member", "host", "reads", "id"]);
         members.add_rows(group.member_list.iter().map(member_row));
-        text += &format!("\n{members}\n");
+        let _ = writeln!(text, "\n{members}");
     }
     if !group.partitions.is_empty() {
         let mut partitions = out::table(&["topic", "partition", "committed", "end", "lag", "read by"]);
         partitions.add_rows(group.partitions.iter().map(partition_row));
-        text += &format!("\n{partitions}\n");
+        let _ = writeln!(text, "\n{partitions}");
     }
     if kind == BrokerKind::Kafka && group.line.state.as_deref() == Some("Dead") {
         text += "\nIts members are of Kafka's newer group protocol, which is asked for otherwise; what is committed is shown.\n";

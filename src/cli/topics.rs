@@ -111,8 +111,8 @@ struct Settings {
     #[arg(long)]
     delete: bool,
     /// Any setting of a topic; may be repeated. Without a value it has its default again.
-    #[arg(long = "setting", value_name = "KEY=VALUE", value_parser = setting)]
-    settings: Vec<(String, Option<String>)>,
+    #[arg(id = "setting", long = "setting", value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, Option<String>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -136,7 +136,7 @@ fn setting(text: &str) -> Result<(String, Option<String>), String> {
 
 impl Settings {
     fn all(self) -> BTreeMap<String, Option<String>> {
-        let mut all: BTreeMap<_, _> = self.settings.into_iter().collect();
+        let mut all: BTreeMap<_, _> = self.set.into_iter().collect();
         if let Some(retention) = self.retention {
             let ms = match retention {
                 Retention::Forever => "-1".to_owned(),
@@ -374,7 +374,7 @@ mod tests {
         }
         let settings = |compact, delete| {
             let retention = Some(Retention::Forever);
-            Settings { retention, compact, delete, settings: vec![("x".to_owned(), None)] }.all()
+            Settings { retention, compact, delete, set: vec![("x".to_owned(), None)] }.all()
         };
         let expected = |policy: &str| {
             let all = [(CLEANUP, Some(policy)), (RETENTION, Some("-1")), ("x", None)];

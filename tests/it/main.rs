@@ -36,4 +36,6 @@ mod snapshots;
 mod stage_order;
 mod stores;
 mod support;
+mod topics;
 mod verify;
+mod watch;

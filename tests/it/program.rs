@@ -217,6 +217,14 @@ impl Running {
         });
     }
 
+    /// Waits until the command has written this, on either stream.
+    pub(crate) fn wrote(&mut self, part: &str) {
+        self.until(&format!("it writes {part:?}"), |running| {
+            let written = running.stdout.text() + &running.stderr.text();
+            if written.contains(part) { Ok(()) } else { Err(written) }
+        });
+    }
+
     /// Sends a signal, by name.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();

@@ -171,7 +171,7 @@ async fn exec(command: &str, alerted: &Alerted) -> anyhow::Result<()> {
     let mut stdin = shell.stdin.take().context("sh has no stdin")?;
     let running = async {
         // A command need not read what it does not use.
-        let _ = stdin.write_all(&alerted.json).await;
+        let _ = stdin.write_all(&[&alerted.json[..], b"\n"].concat()).await;
         drop(stdin);
         shell.wait().await
     };

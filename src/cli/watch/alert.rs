@@ -138,7 +138,11 @@ fn point_at(text: &str, errors: &cel::ParseErrors) -> String {
     let said = error.msg.split(" expecting ").next().unwrap_or_default().trim_start_matches("Syntax error: ");
     let shown = text.lines().nth(line).unwrap_or(text);
     let column = column.min(shown.chars().count());
-    let advice = if text.contains('=') && !text.contains("==") { "; write == to compare" } else { "" };
+    let said = if said.contains("<EOF>") { "it ends too early" } else { said };
+    let single = text
+        .match_indices('=')
+        .any(|(at, _)| !text[..at].ends_with(['=', '<', '>', '!']) && !text[at + 1..].starts_with('='));
+    let advice = if single { "; write == to compare" } else { "" };
     format!("{said}{advice}\n  {shown}\n  {:column$}^\n  write it{}", "", &EXAMPLES[1..])
 }
 
@@ -194,7 +198,7 @@ fn float<'v>(number: f64) -> CowVal<'v, 'v> {
     CowVal::owned(CelDouble::from(number))
 }
 
-fn text<'v>(text: &'v str) -> CowVal<'v, 'v> {
+fn text(text: &str) -> CowVal<'_, '_> {
     CowVal::owned(CelString::from(text))
 }
 

@@ -133,7 +133,8 @@ impl Printer {
     fn figures(&mut self, shown: &Shown<'_>) {
         let Colors { key, end, .. } = self.colors;
         if let Some(words) = shown.words {
-            let _ = write!(self.buffer, "  {key}{words} words{end}");
+            let plural = if words == 1 { "" } else { "s" };
+            let _ = write!(self.buffer, "  {key}{words} word{plural}{end}");
         }
         if let Some(Mean::Of(mean)) = shown.mean {
             let _ = write!(self.buffer, "  {key}mean {mean:?}{end}");

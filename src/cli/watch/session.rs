@@ -3,6 +3,7 @@
 //! Records are printed into a buffer while they are lent, and the buffer is written between two polls: a reader of stdout
 //! that is slow must hold back neither a read transaction nor a callback.
 
+use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -215,7 +216,7 @@ impl Session {
         let text = body.and_then(|body| std::str::from_utf8(body).ok());
         let fields = text.filter(|_| self.needs.fields).and_then(fields_of);
         let value = match (&self.args.field, &fields) {
-            (None, _) => text.map(str::to_owned),
+            (None, _) => text.map(Cow::Borrowed),
             (Some(name), Some(fields)) => fields.get(name).and_then(text_of),
             (Some(_), None) => None,
         };
@@ -308,8 +309,9 @@ impl Session {
         let (Counts { records, bytes, .. }, seconds) = (&self.counts, self.start.elapsed().as_secs_f64());
         let per_second = HumanCount((*records as f64 / seconds.max(0.001)) as u64);
         let mut lines = vec![format!(
-            "{} records, {} in {seconds:.1} s ({per_second}/s)",
+            "{} record{}, {} in {seconds:.1} s ({per_second}/s)",
             HumanCount(*records),
+            plural(*records),
             HumanBytes(*bytes)
         )];
         if self.args.words {
@@ -325,10 +327,15 @@ impl Session {
             let (met, within) = (HumanCount(alert.met), HumanCount(alert.met - alert.told));
             let cooled =
                 if alert.met > alert.told { format!(", {within} of them within the cooldown") } else { String::new() };
-            lines.push(format!("{met} times {}{cooled}", alert.expression.text()));
+            let times = if alert.met == 1 { "time" } else { "times" };
+            lines.push(format!("{met} {times} {}{cooled}", alert.expression.text()));
         }
         lines
     }
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 /// The fields of a message that is a JSON object.
@@ -337,11 +344,11 @@ fn fields_of(text: &str) -> Option<Map<String, Json>> {
 }
 
 /// A field as text: a string as it is, anything else as JSON has it.
-fn text_of(field: &Json) -> Option<String> {
+fn text_of(field: &Json) -> Option<Cow<'_, str>> {
     match field {
         Json::Null => None,
-        Json::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+        Json::String(text) => Some(Cow::Borrowed(text)),
+        other => Some(Cow::Owned(other.to_string())),
     }
 }
 

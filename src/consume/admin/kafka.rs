@@ -327,15 +327,15 @@ fn cluster(asker: &Asker, timeout: Duration) -> KafkaResult<Cluster> {
 /// The lowest offset and the end of partitions, those that have a leader who tells.
 fn bounds(
     asker: &Asker,
-    asked: &[(String, i32)],
+    partitions: &[(String, i32)],
     timeout: Duration,
 ) -> KafkaResult<BTreeMap<(String, i32), (i64, i64)>> {
-    if asked.is_empty() {
+    if partitions.is_empty() {
         return Ok(BTreeMap::new());
     }
     let edge = |at: Offset| -> KafkaResult<BTreeMap<(String, i32), i64>> {
         let mut list = TopicPartitionList::new();
-        for (topic, partition) in asked {
+        for (topic, partition) in partitions {
             list.add_partition_offset(topic, *partition, at)?;
         }
         let answered = asker.offsets_for_times(list, timeout)?;

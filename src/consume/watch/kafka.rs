@@ -181,12 +181,7 @@ impl KafkaWatcher {
             (_, Some(Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition)) => self.look()?,
             (_, Some(Code::GroupAuthorizationFailed)) if self.wish.group.is_none() => {}
             (KafkaError::MessageConsumptionFatal(_), _) => return Err(self.failed(error)),
-            (_, Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::InvalidGroupId)) => {
-                return Err(self.failed(error));
-            }
-            (_, Some(Code::Fatal | Code::InconsistentGroupProtocol | Code::AutoOffsetReset)) => {
-                return Err(self.failed(error));
-            }
+            (_, Some(code)) if is_final(code) => return Err(self.failed(error)),
             _ => self.link.has_failed(error),
         }
         Ok(())
@@ -243,7 +238,8 @@ impl Watcher for KafkaWatcher {
             self.follow_group()?;
             match polled {
                 Some(Ok(message)) => {
-                    if self.hand_out(&message, &mut portion, take)?.is_break() {
+                    let flow = self.hand_out(&message, &mut portion, take)?;
+                    if flow.is_break() {
                         break;
                     }
                 }
@@ -280,6 +276,13 @@ impl Watcher for KafkaWatcher {
         let done = offsets.and_then(|offsets| self.client.commit(&offsets, mode));
         done.map_err(|error| kafka_link::failed(&self.broker, "commit offsets to", &error).into())
     }
+}
+
+/// Whether waiting cannot mend it.
+fn is_final(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    let forbidden = matches!(code, Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed);
+    forbidden || matches!(code, Code::InvalidGroupId | Code::Fatal | Code::InconsistentGroupProtocol)
 }
 
 /// What the client needs, whatever the operator's properties say: those of the engine's group are not for a watcher.

@@ -19,10 +19,10 @@ fn exec_only(command: &str) -> Deeds {
 async fn a_command_gets_the_record_and_the_alert() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("out");
-    let actor = Actor::start(&exec_only(&format!("cat >> {0}; echo \" $FRESHET_ALERT\" >> {0}", file.display())));
+    let actor = Actor::start(&exec_only(&format!("cat >> {0}; echo \"$FRESHET_ALERT\" >> {0}", file.display())));
     actor.take(alerted("value > 6"));
     assert_eq!(actor.finish().await, "1 acted upon");
-    assert_eq!(std::fs::read_to_string(file).unwrap(), "{\"value\":7} value > 6\n");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "{\"value\":7}\nvalue > 6\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,7 +94,7 @@ fn a_field_goes_before_a_name_and_a_text_is_a_value_too() {
 #[test]
 fn what_is_wrong_is_pointed_at_with_an_example() {
     for (text, parts) in [
-        ("rating <=", &["rating <=\n           ^"][..]),
+        ("rating <=", &["it ends too early\n  rating <=\n           ^"][..]),
         ("rating = 1", &["rating = 1\n         ^", "write == to compare"]),
         ("words > > 6", &["words > > 6\n          ^"]),
         ("rating <= 1 and user", &["^"]),
