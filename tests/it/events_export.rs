@@ -94,7 +94,7 @@ impl Writer {
         self.progress.seq += events.len() as u64;
         self.progress.batch += 1;
         self.progress.offsets.set("ratings".into(), 0, next + events.len() as i64);
-        self.persist(DurableWrite { events, rejects: Vec::new(), progress: self.progress.clone() }).await;
+        self.persist(DurableWrite { events, progress: self.progress.clone(), ..DurableWrite::default() }).await;
     }
 
     async fn refuse(&mut self, letters: &[(Reason, &[u8])]) {
@@ -111,7 +111,7 @@ impl Writer {
         });
         let rejects: Vec<_> = rejects.collect();
         self.progress.offsets.set("ratings".into(), 0, next + rejects.len() as i64);
-        self.persist(DurableWrite { events: Vec::new(), rejects, progress: self.progress.clone() }).await;
+        self.persist(DurableWrite { rejects, progress: self.progress.clone(), ..DurableWrite::default() }).await;
     }
 
     /// As the engine does: what may pass is tried again.
@@ -257,9 +257,9 @@ fn every_format_holds_what_is_stored(mut site: Site) {
     let freshet = &site.freshet;
     for name in ["a.csv", "a.ndjson", "a.jsonl", "a.parquet", "a.arrow"] {
         let ended = freshet.run(&["events", "export", "--out", name]).succeeded();
-        let size = fs::metadata(freshet.path(name)).unwrap().len();
-        let size = indicatif::HumanBytes(size).to_string();
-        let ended = ended.told(&["exported 5,000 events to", name, &size]);
+        let bytes = fs::metadata(freshet.path(name)).unwrap().len();
+        let bytes = indicatif::HumanBytes(bytes).to_string();
+        let ended = ended.told(&["exported 5,000 events to", name, &bytes]);
         assert_eq!((&*ended.stdout, ended.stderr.lines().count()), ("", 1), "{ended}");
     }
     let text = |name| fs::read_to_string(freshet.path(name)).unwrap();
