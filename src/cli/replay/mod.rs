@@ -119,9 +119,7 @@ enum RequireOrder {
 /// If the data cannot be read or the log not be written, if any delivery failed, and [`Interrupted`] after a signal.
 pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     let mut config = config.clone();
-    if let Some(topic) = &args.topic {
-        config.broker.topic.clone_from(topic);
-    }
+    config.broker.topic = args.topic.clone().unwrap_or(config.broker.topic);
     let resume = args.resume(&config)?;
     if let Some(finished) = resume.as_ref().filter(|resume| resume.finished()) {
         return args.say_finished(finished);
@@ -129,9 +127,7 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     let dataset = open(&args).await?;
     let mut changes = args.changes(&config, resume.as_ref(), &dataset)?;
     let producer = producer::open(&config).await?;
-    if !args.no_catalog {
-        store_catalog(&config, &dataset).await?;
-    }
+    store_catalog(&args, &config, &dataset).await?;
     let account = Account::new(&args, &dataset, resume.as_ref().map_or(0, Resume::delivered));
     let mut order = Order::new(args.require_order.map(RequireOrder::required));
     let journal = resume.as_ref().map(|resume| (resume, resume.journal()));
@@ -173,8 +169,8 @@ async fn open(args: &Args) -> anyhow::Result<Dataset> {
 }
 
 /// Titles and users are stored before the first event, so that the first answer has titles.
-async fn store_catalog(config: &Config, dataset: &Dataset) -> anyhow::Result<()> {
-    if !dataset.items.is_empty() || !dataset.users.is_empty() {
+async fn store_catalog(args: &Args, config: &Config, dataset: &Dataset) -> anyhow::Result<()> {
+    if !args.no_catalog && (!dataset.items.is_empty() || !dataset.users.is_empty()) {
         store::open(&config.store).await?.put_catalog(&dataset.items, &dataset.users).await?;
     }
     Ok(())
