@@ -4,9 +4,7 @@
 
 use std::str::FromStr;
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use crate::time;
 
 /// When the first event shall seem to happen: `now`, or a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +22,7 @@ impl FromStr for AtTime {
         if text == "now" {
             return Ok(Self::Now);
         }
-        let civil = || TimeZone::UTC.to_timestamp(text.parse::<DateTime>().ok()?).ok();
-        let at = text.parse::<Timestamp>().ok().or_else(civil).map(|at| Self::At(at.as_millisecond()));
-        at.ok_or_else(|| {
+        time::point(text).map(Self::At).ok_or_else(|| {
             "not a time; write now, 2026-11-30, \"2026-11-30 12:00\" (UTC), or 2026-11-30T12:00:00+01:00".to_owned()
         })
     }

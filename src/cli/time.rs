@@ -1,9 +1,10 @@
-//! Points in time as people type them.
+//! Points in time as people type them, or how long ago they were.
 
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, civil};
+use jiff::{Span, Timestamp};
 
 use crate::telemetry::now_ms;
+use crate::time;
 
 /// Reads `2026-11-26T08:30:00Z`, `2026-11-26 08:30` and `2026-11-26` (both UTC), or how long ago it was, as `90m` or `7d`:
 /// milliseconds since the epoch.
@@ -20,11 +21,8 @@ pub(super) fn point(text: &str) -> Result<i64, String> {
 }
 
 fn at(text: &str, now_ms: i64) -> Option<i64> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Some(at.as_millisecond());
-    }
-    if let Ok(at) = text.parse::<civil::DateTime>() {
-        return TimeZone::UTC.to_timestamp(at).ok().map(Timestamp::as_millisecond);
+    if let Some(at) = time::point(text) {
+        return Some(at);
     }
     let back: Span = text.parse().ok().filter(|back: &Span| !back.is_negative())?;
     let now = Timestamp::from_millisecond(now_ms).ok()?.to_zoned_datetime(TimeZone::UTC);
@@ -39,11 +37,7 @@ mod tests {
     fn times_are_read_as_people_write_them() {
         const NOW: i64 = 1_800_000_000_123;
         let cases = [
-            ("1997-12-04T15:55:49Z", 881_250_949_000),
-            ("1997-12-04T16:55:49.5+01:00", 881_250_949_500),
-            ("1997-12-04T15:55:49", 881_250_949_000),
             ("1997-12-04 15:55", 881_250_900_000),
-            ("1997-12-04", 881_193_600_000),
             ("1h", NOW - 3_600_000),
             ("1h 30m", NOW - 5_400_000),
             ("500ms", NOW - 500),

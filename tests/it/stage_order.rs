@@ -10,7 +10,7 @@ const ORDER: [&str; 11] =
     ["capture", "consume", "decode", "gather", "learn", "publish", "serve", "store", "engine", "evaluate", "cli"];
 
 /// Modules below all stages, which may use each other.
-const FOUNDATION: [&str; 4] = ["config", "fault", "shutdown", "telemetry"];
+const FOUNDATION: [&str; 5] = ["config", "fault", "shutdown", "telemetry", "time"];
 
 /// A path to a module that its own module must not use.
 #[derive(Debug, PartialEq)]

@@ -40,7 +40,7 @@ pub(super) struct Args {
     #[arg(value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     topics: Vec<String>,
     /// Where to start: beginning, latest, offset:17, offset:-10 (the last 10 of each partition), time:2026-11-26T10:00:00Z,
-    /// "time:2026-11-26 10:00" (of this machine's time zone), last:1h.
+    /// "time:2026-11-26 10:00" (UTC), last:1h.
     #[arg(long, value_name = "START", default_value = "latest", visible_alias = "since")]
     from: Start,
     /// Ends after so many records.
