@@ -16,8 +16,8 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
 		printf '  make %-14s %s\n' "$$name" "$$text"; done
 
-demo: check-build-tools ## Replay ML-100k through the whole path and serve it (ARGS="--exit --fresh" to pass flags)
-	@cargo run --release -- demo $(ARGS)
+demo: check-build-tools ## Replay ML-100k through the whole path and serve it (DATASET=lastfm, ARGS="--exit --fresh")
+	@cargo run --release -- demo $(DATASET) $(ARGS)
 
 test: check-tools servers ## Check format and lints, then run every test against real Kafka and MongoDB
 	@cargo fmt --check

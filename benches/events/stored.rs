@@ -23,7 +23,7 @@ pub(crate) fn writes(rows: &[Interaction], topic: &str, size: usize) -> Vec<Dura
         let position = &last.event.position;
         let offsets = [(position.topic.clone(), position.partition, position.offset + 1)].into_iter().collect();
         let progress = Progress { seq: last.seq, batch: last.batch, offsets };
-        DurableWrite { events: events.to_vec(), rejects: Vec::new(), progress }
+        DurableWrite { events: events.to_vec(), progress, ..DurableWrite::default() }
     };
     learned.chunks(size).map(write).collect()
 }

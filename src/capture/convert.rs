@@ -5,6 +5,8 @@
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 use super::Interaction;
 use super::dataset::Rows;
 use super::error::CaptureError;
@@ -24,16 +26,21 @@ pub enum Format {
 /// # Errors
 /// If a row cannot be read or the file not be written; then a file that was there before is as it was.
 pub fn to_file(rows: Rows, format: Format, path: &Path) -> Result<u64, CaptureError> {
+    let mut file = file_beside(path).map_err(CaptureError::write(path))?;
+    let written = write(rows, format, file.as_file_mut(), path)?;
+    file.as_file().sync_all().map_err(CaptureError::write(path))?;
+    file.persist(path).map_err(|error| CaptureError::write(path)(error.error))?;
+    Ok(written)
+}
+
+/// A file beside `path`, to be given that name once it is whole.
+pub(crate) fn file_beside(path: &Path) -> std::io::Result<NamedTempFile> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     // Temporary files are their owner's only; this one becomes a file like any other, as the umask wants it.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(parent).map_err(CaptureError::write(path))?;
-    let written = write(rows, format, file.as_file_mut(), path)?;
-    file.as_file().sync_all().map_err(CaptureError::write(path))?;
-    file.persist(path).map_err(|error| CaptureError::write(path)(error.error))?;
-    Ok(written)
+    builder.tempfile_in(parent)
 }
 
 /// Writes rows to standard output; returns how many. A reader that has had enough (`| head`) ends it without an error.

@@ -33,6 +33,8 @@ pub struct Dataset {
     pub users: Vec<User>,
     /// Number of rows, where it is known before reading them.
     pub n_rows: Option<u64>,
+    /// Number of rows for a progress bar: by the lines of a file, or by those of its beginning where it is large.
+    pub about_rows: Option<u64>,
     /// The rows.
     pub rows: Rows,
 }
@@ -54,6 +56,7 @@ impl Dataset {
             items,
             users,
             n_rows,
+            about_rows: n_rows,
             rows: Box::new(rows.into_iter().map(Ok)),
         }
     }

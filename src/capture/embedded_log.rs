@@ -3,6 +3,7 @@
 //! Apart from its producer and its consumer, because both read and write the one schema that is defined here, from
 //! different processes at the same time. Anyone may open the file with `sqlite3` and look.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,6 +70,11 @@ impl LogFile {
     /// Opens a log that is there, to read it alone.
     pub(crate) fn open_to_read(path: &Path) -> Result<Self, LogError> {
         let open = |reason: String| LogError::Embedded { action: "open", path: path.display().to_string(), reason };
+        if !path.exists() {
+            return Err(open(
+                "it is not there; nothing was produced yet, or store.data_dir is another folder".to_owned(),
+            ));
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let sqlite = Connection::open_with_flags(path, flags).map_err(|error| open(error.to_string()))?;
         sqlite.busy_timeout(BUSY_TIMEOUT).map_err(|error| open(explain(&error)))?;
@@ -129,6 +135,16 @@ impl LogFile {
     /// The error for something that the log does not allow.
     pub(crate) fn error(&self, action: &'static str, reason: String) -> LogError {
         LogError::Embedded { action, path: self.path.display().to_string(), reason }
+    }
+
+    /// The file, for people.
+    pub(crate) fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The names of all topics.
+    pub(crate) fn topic_names(&self) -> rusqlite::Result<BTreeSet<String>> {
+        self.sqlite.prepare("SELECT name FROM topics")?.query_map([], |row| row.get(0))?.collect()
     }
 
     /// Whether the file is still in its place.

@@ -15,13 +15,13 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use crate::capture::LogError;
 use crate::config::BrokerConfig;
 
 /// Longest wait for one answer of a broker.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Properties for a client: what every client needs, then `ours`, then the operator's.
 pub(crate) fn client_config(broker: &BrokerConfig, ours: &[(&str, &str)]) -> ClientConfig {
@@ -58,7 +58,7 @@ pub(crate) fn refused(broker: &BrokerConfig, action: &'static str, reason: Strin
 }
 
 /// What the client said, naming the property if it is about one, and never a secret.
-fn reason(error: &KafkaError) -> String {
+pub(crate) fn reason(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, description, key, value) => {
             let secret = ["password", "secret", "key", "token", "pem"].iter().any(|word| key.contains(word));
@@ -159,19 +159,86 @@ impl<T: Send + Sync + 'static> ClientContext for Context<T> {
 
 impl ConsumerContext for Context<()> {}
 
-/// A failed attempt to find the topic.
-struct Attempt {
-    reason: String,
-    /// Whether trying again may help.
-    passing: bool,
+/// A client for questions, with what `ours` sets last.
+pub(crate) fn asker(broker: &BrokerConfig, ours: &[(&str, &str)]) -> Result<BaseConsumer<Context<()>>, KafkaError> {
+    let mut config = client_config(broker, &[]);
+    config.extend(ours.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
+    // Known to be away from the start, so that no log line tells what the answer will.
+    let link = Link { away: AtomicBool::new(true), ..Link::new(broker) };
+    config.create_with_context(Context { link: Arc::new(link), role: () })
 }
+
+/// A failed attempt to be answered.
+pub(crate) struct Attempt {
+    pub(crate) reason: String,
+    /// Whether trying again may help.
+    pub(crate) passing: bool,
+}
+
+/// A client that only asks.
+pub(crate) type Asker = BaseConsumer<Context<()>>;
 
 /// Waits until Kafka answers and has the topic, which is created where it is missing. Returns its number of partitions.
 pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LogError> {
-    let link = Arc::new(Link { away: AtomicBool::new(true), ..Link::new(broker) });
     let config = client_config(broker, &[]);
+    reached(broker, &config, |probe, deadline| find_or_create(probe, &config, broker, deadline)).await
+}
+
+/// Asks Kafka, as soon as it answers; `config` is the client's, and nothing is created. The question is put off the
+/// runtime, with the longest that it may wait, and put again while its failure may pass.
+pub(crate) async fn ask<T: Send + 'static>(
+    broker: &BrokerConfig,
+    config: &ClientConfig,
+    question: impl Fn(&Asker, Duration) -> KafkaResult<T> + Send + Sync + 'static,
+) -> Result<T, LogError> {
+    let question = Arc::new(question);
+    reached(broker, config, |probe, deadline| {
+        let question = Arc::clone(&question);
+        async move {
+            let asking = tokio::task::spawn_blocking(move || {
+                let answer = question(&probe, patience(deadline));
+                // Serves the error callback, which knows the reason.
+                while probe.poll(Duration::from_millis(20)).is_some() {}
+                answer.map_err(|error| match error.rdkafka_error_code() {
+                    Some(code) if is_refusal(code) => Attempt { reason: code.to_string(), passing: false },
+                    _ => why_unreachable(probe.client(), &error),
+                })
+            });
+            asking.await.expect("asking does not panic")
+        }
+    })
+    .await
+}
+
+/// Whether Kafka has answered, and will not answer otherwise the next time.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::InvalidGroupId
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::UnknownTopicOrPartition
+    )
+}
+
+/// Longest wait for one answer.
+fn patience(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(100), ASK_TIMEOUT)
+}
+
+/// Tries until it succeeds or `broker.connect_timeout` has passed.
+async fn reached<T, F: Future<Output = Result<T, Attempt>>>(
+    broker: &BrokerConfig,
+    config: &ClientConfig,
+    attempt: impl Fn(Arc<Asker>, Instant) -> F,
+) -> Result<T, LogError> {
+    let link = Arc::new(Link { away: AtomicBool::new(true), ..Link::new(broker) });
     let context = Context { link: Arc::clone(&link), role: () };
-    let probe = config.create_with_context::<_, BaseConsumer<_>>(context);
+    let probe = config.create_with_context::<_, Asker>(context);
     let probe = Arc::new(probe.map_err(|error| failed(broker, "connect to", &error))?);
     let deadline = Instant::now() + broker.connect_timeout;
     let backoff = ExponentialBuilder::default()
@@ -180,7 +247,7 @@ pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LogError> {
         .with_max_delay(Duration::from_secs(2))
         .without_max_times();
     let mut told = false;
-    let found = (|| find_or_create(&probe, &config, broker, deadline))
+    let found = (|| attempt(Arc::clone(&probe), deadline))
         .retry(backoff)
         .when(|attempt| attempt.passing && Instant::now() < deadline)
         .notify(|attempt, _| {
@@ -207,27 +274,23 @@ fn seconds(duration: Duration) -> String {
 }
 
 async fn find_or_create(
-    probe: &Arc<BaseConsumer<Context<()>>>,
+    probe: Arc<Asker>,
     config: &ClientConfig,
     broker: &BrokerConfig,
     deadline: Instant,
 ) -> Result<i32, Attempt> {
-    if let Some(partitions) = find_topic(probe, &broker.topic, deadline).await? {
+    if let Some(partitions) = find_topic(&probe, &broker.topic, deadline).await? {
         return Ok(partitions);
     }
     create_topic(config, broker).await?;
     let invisible = format!("topic {:?} was created, but is not visible yet", broker.topic);
-    find_topic(probe, &broker.topic, deadline).await?.ok_or(Attempt { reason: invisible, passing: true })
+    find_topic(&probe, &broker.topic, deadline).await?.ok_or(Attempt { reason: invisible, passing: true })
 }
 
 /// The number of partitions of the topic, if it exists.
-async fn find_topic(
-    probe: &Arc<BaseConsumer<Context<()>>>,
-    topic: &str,
-    deadline: Instant,
-) -> Result<Option<i32>, Attempt> {
+async fn find_topic(probe: &Arc<Asker>, topic: &str, deadline: Instant) -> Result<Option<i32>, Attempt> {
     let (probe, topic) = (Arc::clone(probe), topic.to_owned());
-    let timeout = deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(100), ASK_TIMEOUT);
+    let timeout = patience(deadline);
     let asking = tokio::task::spawn_blocking(move || {
         let metadata = probe.fetch_metadata(Some(&topic), timeout);
         // Serves the error callback, which knows the reason.
@@ -249,13 +312,42 @@ async fn find_topic(
     asking.await.expect("asking does not panic")
 }
 
-fn why_unreachable(client: &Client<Context<()>>, error: &KafkaError) -> Attempt {
+/// Why a question was not answered, in the client's newest words, and what to do where waiting cannot mend it.
+pub(crate) fn why_unreachable(client: &Client<Context<()>>, error: &KafkaError) -> Attempt {
     match client.context().link.newest() {
         Some((code, text)) => {
-            let refused = matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
-            Attempt { reason: text, passing: !refused }
+            let advice = advice(code, &text);
+            Attempt {
+                reason: advice.map_or_else(|| text.clone(), |advice| format!("{text}; {advice}")),
+                passing: advice.is_none(),
+            }
         }
         None => Attempt { reason: reason(error), passing: true },
+    }
+}
+
+/// What to do about a link that is refused, where waiting cannot mend it.
+pub(crate) fn advice(code: Option<RDKafkaErrorCode>, text: &str) -> Option<&'static str> {
+    let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    // A broker tells that it wants a certificate after the handshake, so that it looks like a connection that broke.
+    if says(&["certificate required", "alert bad certificate"]) {
+        return Some(
+            "the broker asks for a client certificate: set ssl.certificate.location and ssl.key.location under \
+             [broker.properties], PEM files of one that its CA has signed",
+        );
+    }
+    match code? {
+        RDKafkaErrorCode::Authentication => {
+            Some("check sasl.username, sasl.password and sasl.mechanisms under [broker.properties]")
+        }
+        RDKafkaErrorCode::SSL if says(&["certificate verify failed"]) => Some(
+            "set ssl.ca.location under [broker.properties] to the PEM file of the CA that has signed the broker's \
+             certificate, and reach it by a name that is in the certificate",
+        ),
+        RDKafkaErrorCode::SSL => Some(
+            "check security.protocol and the ssl.* properties under [broker.properties], and the broker's listener",
+        ),
+        _ => None,
     }
 }
 

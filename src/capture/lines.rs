@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::error::{CaptureError, shown};
@@ -15,6 +15,53 @@ use super::error::{CaptureError, shown};
 pub(crate) const MAX_LINE: usize = 1 << 20;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// What was read of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineRead {
+    /// All of it.
+    Whole,
+    /// So many bytes, of which none is kept.
+    TooLong(u64),
+    /// Nothing was left.
+    End,
+}
+
+/// Reads one line into `line`, without its LF or CRLF. One of more than `most` bytes is skipped up to its end.
+pub(crate) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> io::Result<LineRead> {
+    line.clear();
+    let read = reader.by_ref().take(most as u64 + 2).read_until(b'\n', line)?;
+    if read == 0 {
+        return Ok(LineRead::End);
+    }
+    let ended = line.last() == Some(&b'\n');
+    line.truncate(without_end(line).len());
+    if line.len() <= most {
+        return Ok(LineRead::Whole);
+    }
+    line.clear();
+    let rest = if ended { 0 } else { skip_line(reader)? };
+    Ok(LineRead::TooLong(read as u64 + rest))
+}
+
+fn skip_line(reader: &mut impl BufRead) -> io::Result<u64> {
+    let mut skipped = 0;
+    loop {
+        let buffer = reader.fill_buf()?;
+        let end = buffer.iter().position(|&byte| byte == b'\n');
+        let bytes = end.map_or(buffer.len(), |end| end + 1);
+        reader.consume(bytes);
+        skipped += bytes as u64;
+        if end.is_some() || bytes == 0 {
+            return Ok(skipped);
+        }
+    }
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
 
 /// Reads lines into one buffer.
 pub(crate) struct Lines<R> {
@@ -106,8 +153,7 @@ fn rest<T, const N: usize>(
 }
 
 fn trimmed(line: &[u8], number: u64) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = without_end(line);
     if number == 1 { line.strip_prefix(BOM).unwrap_or(line) } else { line }
 }
 
@@ -205,6 +251,22 @@ mod tests {
     fn a_file_without_a_line_is_an_error_that_says_what_was_expected() {
         assert_eq!(all(b"").unwrap_err(), "f is empty; expected rows");
         assert_eq!(all(b"\xef\xbb\xbf\r\n\n").unwrap_err(), "f is empty; expected rows");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped_to_its_end_and_the_next_one_is_read() {
+        let text = [b"1234\r\n12345\n", &b"x".repeat(100_000)[..], b"\n\n\xff\n12345"].concat();
+        // A small buffer, so that a long line is more than one.
+        let mut reader = BufReader::with_capacity(7, &text[..]);
+        let mut line = Vec::new();
+        let mut read = || (read_line(&mut reader, &mut line, 4).unwrap(), line.clone());
+        assert_eq!(read(), (LineRead::Whole, b"1234".to_vec()));
+        assert_eq!(read(), (LineRead::TooLong(6), Vec::new()));
+        assert_eq!(read(), (LineRead::TooLong(100_001), Vec::new()));
+        assert_eq!(read(), (LineRead::Whole, Vec::new()));
+        assert_eq!(read(), (LineRead::Whole, b"\xff".to_vec()));
+        assert_eq!(read(), (LineRead::TooLong(5), Vec::new()));
+        assert_eq!(read(), (LineRead::End, Vec::new()));
     }
 
     #[test]

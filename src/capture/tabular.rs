@@ -20,6 +20,9 @@ use super::lines::{Line, Lines};
 pub(crate) const FILES: &str =
     "a .csv file, a .ndjson, .jsonl or .json file with one event a line, or - for such lines on stdin";
 
+/// Bytes of a file in which lines are counted to know about how many rows there are.
+const COUNTED: u64 = 16 << 20;
+
 /// The columns of CSV, which are the fields of an event.
 pub const COLUMNS: [&str; 6] = ["user", "item", "rating", "count", "ts", "id"];
 
@@ -40,13 +43,35 @@ const TS: &str = "a whole number of milliseconds since the epoch";
 /// If the ending is not known, the file cannot be read or is empty, or the header of a CSV is not as it should be.
 pub fn open(path: &Path) -> Result<Dataset, CaptureError> {
     let ending = path.extension().map(OsStr::to_ascii_lowercase);
-    match ending.as_deref().and_then(|ending| ending.to_str()) {
-        Some("csv") => csv(path, reader(path, HEADER)?),
-        Some("ndjson" | "jsonl" | "json") => Ok(ndjson(path, reader(path, JSON_ROW)?)),
+    let dataset = match ending.as_deref().and_then(|ending| ending.to_str()) {
+        Some("csv") => csv(path, reader(path, HEADER)?)?,
+        Some("ndjson" | "jsonl" | "json") => ndjson(path, reader(path, JSON_ROW)?),
         _ => {
             File::open(path).map_err(CaptureError::read(path))?;
-            Err(CaptureError::UnknownFormat { path: path.to_owned(), allowed: format!("allowed are {FILES}") })
+            return Err(CaptureError::UnknownFormat { path: path.to_owned(), allowed: format!("allowed are {FILES}") });
         }
+    };
+    Ok(Dataset { about_rows: lines(path, COUNTED), ..dataset })
+}
+
+/// Lines of a file; those of its first bytes times its length where it is longer. Nothing for what is not a plain file: a
+/// pipe can be read but once.
+fn lines(path: &Path, counted: u64) -> Option<u64> {
+    let length = path.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+    let mut reader = BufReader::with_capacity(1 << 16, File::open(path).ok()?.take(counted));
+    let mut lines = 0;
+    loop {
+        let buffer = reader.fill_buf().ok()?;
+        if buffer.is_empty() {
+            return Some(if length <= counted {
+                lines
+            } else {
+                (lines as f64 * length as f64 / counted as f64) as u64
+            });
+        }
+        lines += buffer.split(|byte| *byte == b'\n').count() as u64 - 1;
+        let read = buffer.len();
+        reader.consume(read);
     }
 }
 
@@ -67,6 +92,7 @@ fn plain(path: &Path, rows: impl Iterator<Item = Result<Interaction, CaptureErro
         items: Vec::new(),
         users: Vec::new(),
         n_rows: None,
+        about_rows: None,
         rows: Box::new(rows),
     }
 }
@@ -294,6 +320,16 @@ mod tests {
 
     fn row(user: &str, item: &str, rating: Option<f32>) -> Interaction {
         Interaction { user: user.to_owned(), item: item.to_owned(), rating, ..Interaction::default() }
+    }
+
+    #[test]
+    fn a_file_says_about_how_many_rows_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.csv");
+        std::fs::write(&path, format!("user,item\n{}", "1,2\n".repeat(1_000))).unwrap();
+        assert_eq!(open(&path).unwrap().about_rows, Some(1_001));
+        assert_eq!(lines(&path, 410), Some(1_003), "101 lines in 410 of 4,010 bytes");
+        assert_eq!(lines(dir.path(), 410), None);
     }
 
     #[test]

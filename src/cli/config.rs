@@ -14,13 +14,17 @@ Examples:
 
 const SHOW_EXAMPLE: &str = "\
 Example:
-  FRESHET_BROKER__KIND=kafka freshet config show --changed";
+  FRESHET_BROKER__KIND=kafka freshet config show --changed
+  FRESHET_STORE__URI_FILE=/run/secrets/uri freshet config show --changed";
 
 const CHECK_EXAMPLE: &str = "\
 Example:
   freshet --config prod.toml config check && freshet --config prod.toml run";
 
 /// Shows and checks the settings.
+///
+/// A setting comes from a file, from the environment variable `FRESHET_SECTION__KEY`, or from --set; and a secret from the
+/// file that `FRESHET_SECTION__KEY_FILE` names, as Docker and Kubernetes hand them out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

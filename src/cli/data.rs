@@ -219,7 +219,7 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<()> {
         return Ok(());
     };
     // The bar draws nothing where standard error is no terminal.
-    let bar = dataset.n_rows.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    let bar = out::progress(dataset.about_rows, dataset.name.clone());
     let written = convert::to_file(Box::new(bar.wrap_iter(rows)), format, path)?;
     bar.finish_and_clear();
     anstream::eprintln!("wrote {written} rows of {} to {}", dataset.name, path.display());

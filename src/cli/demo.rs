@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::PossibleValuesParser;
 use indicatif::{HumanCount, ProgressBar};
 use tokio::time::{Instant, sleep};
 
@@ -23,16 +24,27 @@ const SAMPLE_ROWS: usize = 100_000;
 /// Seed of the generated sample.
 const SAMPLE_SEED: u64 = 42;
 
+const ML_100K: &str = "ml-100k";
+const LASTFM: &str = "lastfm";
+
+/// Items that are shown of what a user has chosen, and recommended to them.
+const SHOWN: usize = 5;
+
 /// Pause between two looks at how far the engine is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Replays MovieLens 100K through the whole path and shows what was learned.
+/// Replays MovieLens 100K, or another data set, through the whole path and shows what was learned.
 ///
 /// Gets the data set, replays it in time order through the embedded log, learns and persists each event and serves
 /// while it learns. Running it again goes on where it stopped.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:\n  freshet demo\n  freshet demo --exit\n  freshet demo --fresh --set gather.size=1")]
+#[command(
+    after_help = "Examples:\n  freshet demo\n  freshet demo lastfm\n  freshet demo --exit\n  freshet demo --fresh --set gather.size=1"
+)]
 pub(super) struct Args {
+    /// ml-100k, lastfm or sample. LastFM is learned under the preset lastfm unless --preset names another.
+    #[arg(default_value = ML_100K, value_parser = PossibleValuesParser::new([ML_100K, LASTFM, "sample"]))]
+    dataset: String,
     /// Ends after the table instead of serving on.
     #[arg(long)]
     exit: bool,
@@ -50,6 +62,13 @@ pub(super) struct Args {
     port: Option<u16>,
 }
 
+impl Args {
+    /// The preset that the data set asks for.
+    pub(super) fn preset(&self) -> Option<&'static str> {
+        (self.dataset == LASTFM).then_some(LASTFM)
+    }
+}
+
 /// Runs `freshet demo`.
 ///
 /// # Errors
@@ -62,7 +81,7 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     config.serve.port = args.port.unwrap_or(config.serve.port);
     config.serve.insecure |= args.insecure;
     let stop = shutdown::on_signals();
-    let dataset = tokio::task::spawn_blocking(move || get(args.from.as_deref())).await??.described();
+    let dataset = tokio::task::spawn_blocking(move || get(&args.dataset, args.from.as_deref())).await??.described();
     // A folder of its own for each data set: --fresh can delete nothing but a demo, and no demo resumes another's log.
     config.store.data_dir.push(format!("demo-{}", dataset.name));
     if args.fresh {
@@ -88,17 +107,17 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
 }
 
 /// The data set, or the sample that stands in for it.
-fn get(from: Option<&Path>) -> anyhow::Result<Dataset> {
+fn get(dataset: &str, from: Option<&Path>) -> anyhow::Result<Dataset> {
     let mut progress = Progress::default();
-    match capture::ensure("ml-100k", from, &mut |step| progress.show(&step)) {
-        Ok(dataset) => {
-            anstream::eprintln!("MovieLens 100K from {}", dataset.origin);
-            Ok(dataset)
+    match capture::ensure(dataset, from, &mut |step| progress.show(&step)) {
+        Ok(found) => {
+            anstream::eprintln!("{dataset} from {}", found.origin);
+            Ok(found)
         }
         Err(error @ CaptureError::Fetch { .. }) if from.is_none() => {
             tracing::warn!(
-                "MovieLens 100K CANNOT BE HAD, so the demo runs on a GENERATED sample of the same shape; its figures are \
-                 not MovieLens figures. {error}"
+                "THE DATA SET {dataset} CANNOT BE HAD, so the demo runs on a GENERATED sample of the shape of MovieLens \
+                 100K; its figures are not those of {dataset}. {error}"
             );
             Ok(sample::sample(SAMPLE_SEED, SAMPLE_ROWS))
         }
@@ -112,7 +131,7 @@ async fn show(service: &Service, dataset: Dataset, config: &Config) -> anyhow::R
     let n_rows = dataset.n_rows.context("the demo's data set is in memory, so that its rows are counted")?;
     let on_log = until_running(service).await?;
     let before = service.published.load().version().seq;
-    announce(service, config)?;
+    announce(service, config, shown_user(&name))?;
     if on_log > 0 {
         let [before, on_log, n_rows] = [before, on_log, n_rows].map(HumanCount);
         let dir = config.store.data_dir.display();
@@ -122,7 +141,9 @@ async fn show(service: &Service, dataset: Dataset, config: &Config) -> anyhow::R
     }
     let start = Instant::now();
     let bar = out::progress(Some(n_rows), name.clone());
-    let rows = dataset.rows.skip(usize::try_from(on_log)?);
+    let rows: Vec<_> = dataset.rows.collect();
+    let favourites = favourites(&rows, shown_user(&name));
+    let rows = rows.into_iter().skip(usize::try_from(on_log)?);
     let done = tokio::try_join!(replay(rows, config), until_durable(service, n_rows, &bar));
     let seconds = start.elapsed().as_secs_f64();
     bar.finish_and_clear();
@@ -131,14 +152,27 @@ async fn show(service: &Service, dataset: Dataset, config: &Config) -> anyhow::R
     let view = service.published.load_full();
     let new = view.version().seq - before;
     print_table(&name, &view, (new, seconds), &engine::model_hash(config, &view).to_string())?;
-    print_recommendations(service, &view)
+    print_recommendations(service, &view, shown_user(&name), &favourites)
 }
 
-fn announce(service: &Service, config: &Config) -> anyhow::Result<()> {
+/// Whom the demo recommends to.
+fn shown_user(dataset: &str) -> &'static str {
+    if dataset == LASTFM { "2" } else { "196" }
+}
+
+/// What the user has rated highest, or done most often.
+fn favourites(rows: &[Result<Interaction, CaptureError>], user: &str) -> Vec<String> {
+    let level = |row: &Interaction| row.rating.or(row.count).unwrap_or(1.0);
+    let mut own: Vec<_> = rows.iter().flatten().filter(|row| row.user == user).collect();
+    own.sort_by(|one, other| level(other).total_cmp(&level(one)));
+    own.into_iter().take(SHOWN).map(|row| row.item.clone()).collect()
+}
+
+fn announce(service: &Service, config: &Config, user: &str) -> anyhow::Result<()> {
     let (url, store) = (&service.url, config.store.data_dir.join("store.db"));
     out::print(&format!(
         "Dashboard        {url}/\n\
-         Recommendations  curl -s '{url}/recommend/196?n=10'\n\
+         Recommendations  curl -s '{url}/recommend/{user}?n=10'\n\
          Store            sqlite3 {} 'select * from events limit 5'\n",
         store.display()
     ))
@@ -191,20 +225,34 @@ fn print_table(name: &str, view: &View, (new, seconds): (u64, f64), hash: &str) 
         "users, items",
         &format!("{}, {}", HumanCount(learned.users.len() as u64), HumanCount(learned.items.len() as u64)),
     ]);
-    table.add_row(["MAE, test then learn", &error(prequential.mae(), prequential.mean_mae())]);
-    table.add_row(["RMSE, test then learn", &error(prequential.rmse(), prequential.mean_rmse())]);
+    // Counts stand for ratings, so that the error is that of the rating that a count is mapped to.
+    let of = if name == LASTFM { " (of counts as ratings)" } else { "" };
+    table.add_row([&format!("MAE, test then learn{of}"), &error(prequential.mae(), prequential.mean_mae())]);
+    table.add_row([&format!("RMSE, test then learn{of}"), &error(prequential.rmse(), prequential.mean_rmse())]);
     table.add_row(["model SHA-256", hash]);
     out::print(&format!("{table}\n"))
 }
 
-fn print_recommendations(service: &Service, view: &View) -> anyhow::Result<()> {
+fn print_recommendations(service: &Service, view: &View, user: &str, favourites: &[String]) -> anyhow::Result<()> {
     let index = service.status.catalog.index(&view.learned().items);
-    let mut table = out::table(&["for user 196", "genres", "score"]);
-    for scored in view.recommend("196", &Query::top(5)).items {
+    let entries = service.status.catalog.entries();
+    let title = |id: &str| match entries.items.get(id) {
+        Some(item) if !item.title.is_empty() => item.title.clone(),
+        _ => id.to_owned(),
+    };
+    let favourites: Vec<_> = favourites.iter().map(|id| title(id)).collect();
+    out::print(&format!("user {user} likes {}\n", favourites.join(" · ")))?;
+    let recommended = view.recommend(user, &Query::top(SHOWN)).items;
+    let has_genres =
+        recommended.iter().any(|scored| index.item(scored.item).is_some_and(|item| !item.genres.is_empty()));
+    let for_user = format!("for user {user}");
+    let mut table =
+        if has_genres { out::table(&[&for_user, "genres", "score"]) } else { out::table(&[&for_user, "score"]) };
+    for scored in recommended {
         let id = view.learned().items.name(scored.item).map(ToString::to_string).unwrap_or_default();
-        let item = index.item(scored.item).cloned().unwrap_or_default();
-        let title = if item.title.is_empty() { id } else { item.title };
-        table.add_row([title, item.genres.join(", "), format!("{:.2}", scored.score)]);
+        let genres = index.item(scored.item).map(|item| item.genres.join(", ")).filter(|_| has_genres);
+        let score = format!("{:.2}", scored.score);
+        table.add_row([Some(title(&id)), genres, Some(score)].into_iter().flatten());
     }
     out::print(&format!("{table}\n"))
 }

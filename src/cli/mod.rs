@@ -3,18 +3,26 @@
 //! In: arguments, environment, files. Out: what people and scripts read, and an exit code. It may use every stage, and
 //! is the only place with anyhow.
 
+mod completions;
 mod config;
 mod data;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod evaluate;
 mod events;
+mod groups;
+mod healthcheck;
+mod man;
 pub mod out;
+mod produce;
 mod replay;
 mod run;
 mod snapshots;
 mod time;
+mod topics;
 mod verify;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,12 +48,16 @@ Examples:
   freshet run
   freshet run --preset ml-100k
   freshet replay ml-100k --rate 1000/s
+  freshet produce --file events.ndjson
   freshet evaluate ml-100k --protocol rating
   freshet snapshots list
   freshet events export --out events.parquet
   freshet dead-letters list
   freshet verify
+  freshet watch --alert 'rating <= 1'
+  freshet topics list
   freshet config show --changed
+  freshet doctor
   freshet --config prod.toml --set broker.kind=kafka config check";
 
 /// Freshet: an online-learning recommender engine.
@@ -78,13 +90,21 @@ enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Replay(replay::Args),
+    Produce(produce::Args),
     Data(data::Args),
     Evaluate(evaluate::Args),
     Events(events::Args),
     Snapshots(snapshots::Args),
     DeadLetters(dead_letters::Args),
     Verify(verify::Args),
+    Watch(watch::Args),
+    Topics(topics::Args),
+    Groups(groups::Args),
     Config(config::Args),
+    Doctor(doctor::Args),
+    Healthcheck(healthcheck::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyhow::Result<()> {
@@ -92,12 +112,21 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Demo(args) => demo::run(args, &loaded?.config).await,
         Command::Run(args) => run::run(&args, &loaded?.config).await,
         Command::Replay(args) => replay::run(args, &loaded?.config).await,
+        Command::Produce(args) => produce::run(args, &loaded?.config).await,
         Command::Data(args) => data::run(args, &loaded?.config).await,
         Command::Evaluate(args) => evaluate::run(args, &loaded?.config).await,
         Command::Events(args) => events::run(args, &loaded?.config).await,
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::DeadLetters(args) => dead_letters::run(args, &loaded?.config).await,
         Command::Verify(args) => verify::run(&args, &loaded?.config).await,
+        Command::Watch(args) => watch::run(args, &loaded?.config).await,
+        Command::Topics(args) => topics::run(args, &loaded?.config).await,
+        Command::Groups(args) => groups::run(&args, &loaded?.config).await,
+        Command::Doctor(args) => doctor::run(&args, &loaded?).await,
+        Command::Healthcheck(args) => healthcheck::run(&args, &loaded?.config).await,
+        // Made of the command line alone: settings that are wrong are no hindrance.
+        Command::Completions(args) => std::future::ready(completions::run(&args)).await,
+        Command::Man(args) => std::future::ready(man::run(&args)).await,
         Command::Config(args) => std::future::ready(config::run(&args, loaded)).await,
     }
 }
@@ -130,7 +159,11 @@ impl Cli {
         let log = self.log.iter().map(|level| format!("log.level={level}"));
         let sets = self.set.iter().cloned().chain(log).collect();
         let env = process_environment()?;
-        let preset = self.preset.clone();
+        let of_demo = self.command.as_ref().and_then(|command| match command {
+            Command::Demo(args) => args.preset().map(str::to_owned),
+            _ => None,
+        });
+        let preset = self.preset.clone().or(of_demo);
         Config::load(&LoadOptions { preset, file: self.config.clone(), folder: PathBuf::new(), env, sets })
     }
 }

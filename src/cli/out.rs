@@ -13,7 +13,8 @@ use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use owo_colors::OwoColorize;
 use tempfile::NamedTempFile;
 
-use crate::capture::LogError;
+use super::doctor::Unwell;
+use crate::capture::{LogError, convert};
 use crate::config::ConfigError;
 use crate::shutdown::{INTERRUPTED, Interrupted, StopDeadline};
 use crate::store::StoreError;
@@ -54,6 +55,12 @@ fn written(stdout: &mut impl io::Write, bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
+/// Writes a line to stderr, past the progress bars, without colours where none are wanted.
+pub fn tell(line: &str) {
+    // Where stderr is closed there is nobody left to tell.
+    let _ = telemetry::bars().suspend(|| anstream::stderr().write_all(format!("{line}\n").as_bytes()));
+}
+
 /// A time in milliseconds since the epoch, as a person reads it.
 #[must_use]
 pub fn time(ms: i64) -> String {
@@ -85,7 +92,8 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     let unavailable = matches!(cause.downcast_ref(), Some(StoreError::Unavailable { .. }));
     let unreachable = cause.downcast_ref().is_some_and(|error| !matches!(error, LogError::Superseded { .. }));
-    if unavailable || unreachable {
+    let unwell = cause.downcast_ref().is_some_and(|unwell: &Unwell| unwell.unreachable);
+    if unavailable || unreachable || unwell {
         return Some(3);
     }
     if cause.is::<StopDeadline>() {
@@ -112,12 +120,7 @@ fn describe(error: &anyhow::Error) -> String {
 /// # Errors
 /// If the folder is not there or not to be written.
 pub fn file_beside(path: &Path) -> anyhow::Result<NamedTempFile> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are their owner's only; this one becomes a file like any other, as the umask wants it.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(parent).with_context(|| cannot_write(path))
+    convert::file_beside(path).with_context(|| cannot_write(path))
 }
 
 /// What is said of a file that cannot be written.

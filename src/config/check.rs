@@ -9,8 +9,8 @@ use toml::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::layers::Setting;
-use super::{Config, GatherMode, Problem, Secret, mask};
+use super::layers::{Setting, TOPICS};
+use super::{Config, GatherMode, Problem, Secret, TopicConfig, mask};
 
 /// Values that a key may have, both ends included.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +146,7 @@ pub(super) fn check(config: &Config, settings: &[Setting]) -> Vec<Problem> {
     let mut problems = checker.ranges();
     problems.extend(checker.texts(config));
     problems.extend(checker.texts_of_lists(config));
+    problems.extend(checker.topics(config));
     problems.extend(checker.conflicts(config));
     problems
 }
@@ -168,7 +169,7 @@ impl Checker<'_> {
         let filter =
             r#"a level (error, warn, info, debug, trace, off) or target=level pairs, as "info,freshet::consume=debug""#;
         [
-            ("broker.topic", is_topic(&config.broker.topic), "1 to 249 of a-z A-Z 0-9 . _ -, and not . or .."),
+            ("broker.topic", is_topic(&config.broker.topic), TOPIC_NAME),
             ("broker.group", is_name(&config.broker.group), "a name"),
             ("broker.servers", are_servers(&config.broker.servers), "host:port,host:port"),
             ("decode.min_rating", min.is_finite(), "a finite number"),
@@ -194,6 +195,20 @@ impl Checker<'_> {
         let must = "a list of scheme://host or scheme://host:port, without a path, as a browser sends it";
         let problem = || refused(self.setting("serve.cors_origins"), must.to_owned());
         (!origins).then(problem).into_iter().collect()
+    }
+
+    fn topics(&self, config: &Config) -> Vec<Problem> {
+        let problem = |(name, topic): (&String, &TopicConfig)| {
+            let must = if !is_topic(name) {
+                TOPIC_NAME
+            } else if *name == config.broker.topic {
+                "another name than broker.topic, whose records are always ratings in JSON"
+            } else {
+                topic.problem()?
+            };
+            Some(refused(self.setting(&format!("{TOPICS}{name}")), must.to_owned()))
+        };
+        config.topics.iter().filter_map(problem).collect()
     }
 
     fn conflicts(&self, config: &Config) -> Vec<Problem> {
@@ -241,6 +256,8 @@ fn refused(setting: &Setting, must: String) -> Problem {
     Problem::Value { place: setting.source.place(), key: setting.key.clone(), value, must }
 }
 
+/// What the name of a topic must be.
+const TOPIC_NAME: &str = "1 to 249 of a-z A-Z 0-9 . _ -, and not . or ..";
 /// What the keys of a scope must be.
 const KEYS: &str = "keys of 16 or more visible ASCII characters, parted by commas";
 /// Shortest key, in characters: what a person makes up is shorter, what a generator makes is longer.

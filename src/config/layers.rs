@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -21,8 +22,16 @@ type Body<'text> = Spanned<DeValue<'text>>;
 
 /// What the key of a librdkafka property starts with.
 pub(super) const PROPERTIES: &str = "broker.properties.";
+/// What the key of a topic starts with.
+pub(super) const TOPICS: &str = "topics.";
 /// What the name of a variable starts with.
 pub(super) const VARIABLE: &str = "FRESHET_";
+/// What the name of a variable ends with that names a file with the value, as Docker and Kubernetes hand out secrets.
+const OF_FILE: &str = "_FILE";
+/// Most bytes of such a file.
+const LONGEST_VALUE: u64 = 1 << 20;
+/// The only properties of librdkafka that end in `.file` start with it; they name files themselves.
+const ASSERTION: &str = "broker.properties.sasl.oauthbearer.assertion.";
 
 static DEFAULTS: LazyLock<Table> =
     LazyLock::new(|| DEFAULT_TOML.parse().expect("a test reads the compiled-in defaults"));
@@ -43,6 +52,13 @@ pub enum Source {
     },
     /// An environment variable, by name.
     Variable(String),
+    /// A file that an environment variable names.
+    FileOfVariable {
+        /// The variable, whose name ends in `_FILE`.
+        variable: String,
+        /// The file as it was named.
+        path: String,
+    },
     /// The flag `--set` (or a shorthand of it).
     Flag,
 }
@@ -63,6 +79,7 @@ impl fmt::Display for Source {
             Self::Default => out.write_str("default"),
             Self::File { path, line, .. } => write!(out, "{path}:{line}"),
             Self::Variable(name) => out.write_str(name),
+            Self::FileOfVariable { variable, path } => write!(out, "{variable}={path}"),
             Self::Flag => out.write_str("--set"),
         }
     }
@@ -110,18 +127,20 @@ impl Layer {
         layer
     }
 
-    /// The settings in the environment: `FRESHET_SECTION__KEY`. Other variables are none of its business.
+    /// The settings in the environment: `FRESHET_SECTION__KEY`, or `FRESHET_SECTION__KEY_FILE` for the path of a file with
+    /// the value. Other variables are none of its business.
     pub(super) fn environment(variables: &BTreeMap<String, String>) -> Self {
         let mut layer = Self::default();
         for (name, text) in variables {
-            let Some((section, key)) = name.strip_prefix(VARIABLE).and_then(|rest| rest.split_once("__")) else {
-                continue;
-            };
-            let key = match (section, key.strip_prefix("PROPERTIES__")) {
-                ("BROKER", Some(property)) => format!("{PROPERTIES}{}", property.replace('_', ".")),
-                _ => format!("{section}.{key}"),
-            };
-            layer.text(key.to_lowercase(), text, Source::Variable(name.clone()));
+            match (key_of(name), key_of_file(name)) {
+                (_, Some(_)) if text.is_empty() => {}
+                (_, Some((key, plain))) if variables.contains_key(plain) => {
+                    layer.problems.push(Problem::Twice { variable: plain.to_owned(), key });
+                }
+                (_, Some((key, _))) => layer.file_of(key, name, text),
+                (Some(key), None) => layer.text(key, text, Source::Variable(name.clone())),
+                (None, None) => {}
+            }
         }
         layer
     }
@@ -190,6 +209,23 @@ impl Layer {
         }
     }
 
+    /// The value is the content of a file, without the line end that editors put behind it. Text before TOML: quotes in a
+    /// password are part of it.
+    fn file_of(&mut self, key: String, variable: &str, path: &str) {
+        match read_value(path) {
+            Ok(text) => {
+                let source = Source::FileOfVariable { variable: variable.to_owned(), path: path.to_owned() };
+                let read = ValueDeserializer::parse(text.trim()).and_then(Value::deserialize);
+                let candidates = std::iter::once(Value::String(text)).chain(read.ok()).collect();
+                self.value(key, candidates, source);
+            }
+            Err(reason) => {
+                let (variable, file) = (variable.to_owned(), path.to_owned());
+                self.problems.push(Problem::FileOfVariable { variable, file, reason });
+            }
+        }
+    }
+
     /// A value that came without TOML around it: read as TOML where that gives the key's type, else as a string.
     fn text(&mut self, key: String, text: &str, source: Source) {
         if !exists(&key) {
@@ -212,6 +248,38 @@ impl Layer {
         }
         self.problems.extend(refusal.map(|reason| wrong_type(&key, &reason, &source)));
     }
+}
+
+/// The key that a variable sets, which may not exist.
+fn key_of(variable: &str) -> Option<String> {
+    let (section, key) = variable.strip_prefix(VARIABLE)?.split_once("__")?;
+    let key = match (section, key.strip_prefix("PROPERTIES__")) {
+        ("BROKER", Some(property)) => format!("{PROPERTIES}{}", property.replace('_', ".")),
+        _ => format!("{section}.{key}"),
+    };
+    Some(key.to_lowercase())
+}
+
+/// The key whose value is in the file that a variable names, and the variable for the value itself. A key that ends in
+/// `_file` is a key like any other, and so is a property of librdkafka.
+fn key_of_file(variable: &str) -> Option<(String, &str)> {
+    let plain = variable.strip_suffix(OF_FILE)?;
+    let (key, itself) = (key_of(plain)?, key_of(variable)?);
+    let is_property = key.starts_with(PROPERTIES);
+    let names_a_file = if is_property { itself.starts_with(ASSERTION) } else { exists(&itself) };
+    (exists(&key) && !names_a_file).then_some((key, plain))
+}
+
+/// Content of a file as a value.
+fn read_value(path: &str) -> Result<String, String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let read = file.take(LONGEST_VALUE + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    if read as u64 > LONGEST_VALUE {
+        return Err(format!("it is longer than {LONGEST_VALUE} bytes"));
+    }
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
 /// The entries as they stand in the text; toml hands them out by name.
@@ -258,6 +326,8 @@ fn put(table: &mut Table, key: &str, value: Value) {
 fn exists(key: &str) -> bool {
     match key.strip_prefix(PROPERTIES) {
         Some(property) => !property.is_empty(),
+        // Named by the operator.
+        None if key.starts_with(TOPICS) => key.len() > TOPICS.len(),
         None => key.split_once('.').is_some_and(|(section, name)| {
             name != "properties" && DEFAULTS.get(section).is_some_and(|keys| keys.get(name).is_some())
         }),

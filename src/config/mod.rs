@@ -15,6 +15,7 @@ mod mask;
 mod preset;
 mod problem;
 mod show;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub use learn::{
 pub use load::{LoadOptions, Loaded, process_environment};
 pub use mask::{MASK, Secret, is_secret, mask_uri};
 pub use problem::{ConfigError, Problem};
+pub use topics::{Decoder, TopicConfig, TopicKind};
 
 /// `config.toml` as compiled in: every key with its default and a comment.
 pub const DEFAULT_TOML: &str = include_str!("../../config.toml");
@@ -41,6 +43,8 @@ pub const DEFAULT_TOML: &str = include_str!("../../config.toml");
 pub struct Config {
     /// Where events are read from.
     pub broker: BrokerConfig,
+    /// Topics that are read beside `broker.topic`, by name.
+    pub topics: BTreeMap<String, TopicConfig>,
     /// What an event may hold.
     pub decode: DecodeConfig,
     /// How events become micro-batches.

@@ -66,6 +66,24 @@ pub enum Problem {
         /// The variable.
         variable: String,
     },
+    /// A file that a variable names, and that cannot be read. Its content is not shown: it may be a secret.
+    #[error("{variable}: cannot read {file}: {reason}; it must be a text file with the value and nothing else")]
+    FileOfVariable {
+        /// The variable, whose name ends in `_FILE`.
+        variable: String,
+        /// The file.
+        file: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A key that is set by a variable and by the file of another one.
+    #[error("{variable} and {variable}_FILE both set {key}; unset one of them")]
+    Twice {
+        /// The variable with the value itself.
+        variable: String,
+        /// The key.
+        key: String,
+    },
     /// A `--set` without `=`. Its text is not shown: it may be a secret.
     #[error("--set: number {count} of them has no \"=\"; write --set section.key=value")]
     NoValue {

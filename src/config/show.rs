@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::json;
 use toml::Value;
 
-use super::layers::{Layer, PROPERTIES, Setting};
+use super::layers::{Layer, PROPERTIES, Setting, TOPICS};
 use super::{Loaded, mask};
 
 impl Loaded {
@@ -57,6 +57,9 @@ fn line(setting: &Setting) -> (&str, String) {
     let value = mask::mask_value(&setting.key, &setting.value);
     if let Some(property) = setting.key.strip_prefix(PROPERTIES) {
         return ("broker.properties", format!("{} = {value}", Value::String(property.to_owned())));
+    }
+    if let Some(topic) = setting.key.strip_prefix(TOPICS) {
+        return ("topics", format!("{} = {value}", Value::String(topic.to_owned())));
     }
     let (section, name) = setting.key.split_once('.').expect("every key stands in a section");
     (section, format!("{name} = {value}"))

@@ -81,8 +81,8 @@ pub struct LagChange {
 #[derive(Debug, Default)]
 pub struct LagWatch {
     partitions: BTreeMap<(Arc<str>, i32), Window>,
-    /// The log's timestamp of the last record read, by partition number; a negative one is none.
-    read_ms: Vec<i64>,
+    /// The log's timestamp of the last record read, by topic and partition number; a negative one is none.
+    read_ms: BTreeMap<Arc<str>, Vec<i64>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,12 +108,16 @@ struct Window {
 impl LagWatch {
     /// Notes how old the records are that were read just now.
     pub fn note_read(&mut self, records: &[RawEvent]) {
-        for record in records {
-            let partition = record.position.partition.max(0) as usize;
-            if partition >= self.read_ms.len() {
-                self.read_ms.resize(partition + 1, -1);
+        for RawEvent { position, timestamp_ms, .. } in records {
+            if !self.read_ms.contains_key(&position.topic) {
+                self.read_ms.insert(Arc::clone(&position.topic), Vec::new());
             }
-            self.read_ms[partition] = record.timestamp_ms;
+            let Some(read_ms) = self.read_ms.get_mut(&position.topic) else { continue };
+            let partition = position.partition.max(0) as usize;
+            if partition >= read_ms.len() {
+                read_ms.resize(partition + 1, -1);
+            }
+            read_ms[partition] = *timestamp_ms;
         }
     }
 
@@ -138,7 +142,8 @@ impl LagWatch {
         let (mut lags, mut changes) = (Vec::with_capacity(self.partitions.len()), Vec::new());
         for ((topic, partition), window) in &mut self.partitions {
             let before = window.state;
-            let read_ms = self.read_ms.get(*partition as usize).copied().filter(|read_ms| *read_ms >= 0);
+            let of_topic = self.read_ms.get(topic);
+            let read_ms = of_topic.and_then(|of| of.get(*partition as usize)).copied().filter(|read_ms| *read_ms >= 0);
             let state = window.judge(now_ms);
             let lag = Lag {
                 topic: Arc::clone(topic),

@@ -3,6 +3,7 @@
 //! In: bytes on a topic's partitions. Out: [`RawEvent`]s, each partition's in offset order, none twice within one
 //! assignment. Guarantee: reading starts at the store's offsets, and only offsets that the store holds are committed.
 
+pub mod admin;
 pub mod audit;
 mod embedded;
 mod kafka;
@@ -10,6 +11,7 @@ pub mod lag;
 pub mod offsets;
 #[cfg(test)]
 mod testing;
+pub mod watch;
 
 use std::sync::Arc;
 
@@ -69,7 +71,7 @@ pub enum Polled {
     WantedBack,
 }
 
-/// Reads one topic as a member of one consumer group.
+/// Reads the configured topics as a member of one consumer group.
 #[async_trait]
 pub trait Consumer: Send {
     /// Up to `max` records, as soon as at least one is there. Safe to cancel: no record is lost when the returned
@@ -109,7 +111,7 @@ pub trait Consumer: Send {
     async fn close(self: Box<Self>);
 }
 
-/// Opens the configured log for reading `broker.topic`, which is created where it is missing. Each partition is read
+/// Opens the configured log for reading `broker.topic` and `[topics]`, which are created where they are missing. Each partition is read
 /// from its offset in `start`, and from its beginning where `start` names none. `member` is the name of the reader in its
 /// group, the same at each start of the same reader: another reader of that name takes its place.
 ///
@@ -120,7 +122,7 @@ pub trait Consumer: Send {
 pub async fn open(config: &Config, start: Offsets, member: &str) -> Result<Box<dyn Consumer>, LogError> {
     Ok(match config.broker.kind {
         BrokerKind::Embedded => Box::new(embedded::EmbeddedConsumer::open(config, start).await?),
-        BrokerKind::Kafka => Box::new(kafka::KafkaConsumer::open(&config.broker, start, member).await?),
+        BrokerKind::Kafka => Box::new(kafka::KafkaConsumer::open(config, start, member).await?),
     })
 }
 

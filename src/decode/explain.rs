@@ -3,11 +3,15 @@
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::Reason;
+use super::{Reason, wire};
 use crate::capture::interaction::EVENT_VERSION;
 
-/// The reason and what to tell a person. `error` is what the typed parse said.
-pub(super) fn explain(bytes: &[u8], error: &serde_json::Error) -> (Reason, String) {
+/// The reason and what to tell a person. `error` is what the typed parse said, `problem` knows the fields.
+pub(super) fn explain(
+    bytes: &[u8],
+    error: &serde_json::Error,
+    problem: impl FnOnce(&serde_json::Map<String, Value>) -> Option<(Reason, String)>,
+) -> (Reason, String) {
     if let Err(error) = std::str::from_utf8(bytes) {
         let at = error.valid_up_to();
         return (Reason::InvalidUtf8, format!("byte {at} (0x{:02x}) is not UTF-8", bytes[at]));
@@ -17,17 +21,22 @@ pub(super) fn explain(bytes: &[u8], error: &serde_json::Error) -> (Reason, Strin
             (Reason::InvalidJson, format!("the JSON is cut short at column {}", error.column()))
         }
         Err(error) => (Reason::InvalidJson, format!("not JSON: {error}")),
-        Ok(Value::Object(fields)) => {
-            field_problem(&fields).unwrap_or_else(|| (Reason::InvalidField, error.to_string()))
-        }
-        Ok(other) => (Reason::NotAnObject, format!("{}; an event is one JSON object", kind(&other))),
+        Ok(Value::Object(fields)) => problem(&fields).unwrap_or_else(|| (Reason::InvalidField, error.to_string())),
+        Ok(other) => (Reason::NotAnObject, format!("{}; one JSON object is allowed", kind(&other))),
     }
 }
 
-fn field_problem(fields: &serde_json::Map<String, Value>) -> Option<(Reason, String)> {
+/// What is wrong with the version, if anything.
+pub(super) fn version_problem(fields: &serde_json::Map<String, Value>) -> Option<(Reason, String)> {
+    let v = fields.get("v").filter(|v| !v.is_null() && v.as_u64() != Some(u64::from(EVENT_VERSION)))?;
+    Some((Reason::UnknownVersion, wire::unknown_version(v)))
+}
+
+/// What is wrong with the fields of an event, if it can be told.
+pub(super) fn event_problem(fields: &serde_json::Map<String, Value>) -> Option<(Reason, String)> {
     let present = |name: &str| fields.get(name).filter(|value| !value.is_null());
-    if let Some(v) = present("v").filter(|v| v.as_u64() != Some(u64::from(EVENT_VERSION))) {
-        return Some((Reason::UnknownVersion, format!("v is {v}; version {EVENT_VERSION} is read")));
+    if let Some(unknown) = version_problem(fields) {
+        return Some(unknown);
     }
     if let Some(name) = ["user", "item"].into_iter().find(|name| present(name).is_none()) {
         return Some((Reason::MissingField, format!("{name} is missing; user and item are required")));
@@ -64,7 +73,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// The value as JSON, cut where it is too long for a line.
-fn shortened(value: &Value) -> String {
+pub(super) fn shortened(value: &Value) -> String {
     const LONGEST: usize = 60;
     let text = value.to_string();
     match text.char_indices().nth(LONGEST) {

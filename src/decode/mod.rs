@@ -3,16 +3,20 @@
 //! In: [`RawEvent`]s. Out: for each exactly one [`Event`] or one [`Refusal`]. Guarantee: no input makes it panic, and the
 //! bytes stay with the caller: what is refused, now or later, becomes a [`Reject`] that keeps them.
 
+mod catalog;
+mod csv;
 mod explain;
 mod wire;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::config::DecodeConfig;
+use crate::capture::{Item, User};
+use crate::config::{Config, DecodeConfig, Decoder as Format, TopicConfig, TopicKind};
 use crate::consume::{Position, RawEvent};
 
 /// Most genres that an event tells of its item.
@@ -21,13 +25,104 @@ pub const MAX_GENRES: usize = 100;
 /// Longest user, item or business id, in bytes.
 pub const MAX_ID_BYTES: usize = 1024;
 
-/// Decodes one record.
+/// What a record says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decoded {
+    /// Somebody did something with an item.
+    Event(Event),
+    /// What there is to know of an item.
+    Item(Item),
+    /// What there is to know of a user.
+    User(User),
+}
+
+impl From<Event> for Decoded {
+    fn from(event: Event) -> Self {
+        Self::Event(event)
+    }
+}
+
+/// Decodes the records of every topic, each as its topic's entry in `[topics]` says.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    config: DecodeConfig,
+    topics: BTreeMap<String, TopicConfig>,
+}
+
+impl Decoder {
+    /// A decoder for the topics of this configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self { config: config.decode.clone(), topics: config.topics.clone() }
+    }
+
+    /// Decodes one record.
+    ///
+    /// # Errors
+    /// Why the bytes are not what their topic holds, and what is allowed.
+    pub fn decode(&self, raw: &RawEvent) -> Result<Decoded, Refusal> {
+        let Some(topic) = self.topics.get(&*raw.position.topic) else {
+            return decode(raw, &self.config).map(Decoded::Event);
+        };
+        match topic.kind {
+            TopicKind::Ratings | TopicKind::Listens => self.event(raw, *topic).map(Decoded::Event),
+            TopicKind::Items => catalog::item(json_of(&raw.payload, &self.config)?).map(Decoded::Item),
+            TopicKind::Users => catalog::user(json_of(&raw.payload, &self.config)?).map(Decoded::User),
+        }
+    }
+
+    /// Checks bytes before they are on a topic: what passes is decoded there. Returns the id that is to be their key, the
+    /// user's or the item's.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn key_of(&self, topic: &str, bytes: &[u8]) -> Result<String, Refusal> {
+        if !self.topics.contains_key(topic) {
+            return user_of(bytes, &self.config).map(Cow::into_owned);
+        }
+        let position = Position { topic: topic.into(), partition: 0, offset: 0 };
+        let raw = RawEvent { position, timestamp_ms: 0, key: None, payload: bytes.to_vec() };
+        Ok(match self.decode(&raw)? {
+            Decoded::Event(event) => event.user,
+            Decoded::Item(item) => item.id,
+            Decoded::User(user) => user.id,
+        })
+    }
+
+    fn event(&self, raw: &RawEvent, topic: TopicConfig) -> Result<Event, Refusal> {
+        let mut event = match topic.decoder {
+            Format::Json => decode(raw, &self.config)?,
+            Format::Csv => {
+                bounded(&raw.payload, &self.config)?;
+                event_of(csv::parse(&raw.payload, topic.kind, &self.config)?, raw)
+            }
+        };
+        if topic.kind == TopicKind::Listens {
+            if let Some(rating) = event.rating {
+                let detail = format!(
+                    "rating is {rating}; a listen has a count or nothing, and {:?} is a topic of listens",
+                    raw.position.topic
+                );
+                return Err(Refusal { reason: Reason::InvalidField, detail });
+            }
+            if topic.weight != 1.0 {
+                event.count = Some(event.count.unwrap_or(1.0) * topic.weight);
+            }
+        }
+        Ok(event)
+    }
+}
+
+/// Decodes one record as an event in JSON.
 ///
 /// # Errors
 /// Why the bytes are no event, and what is allowed.
 pub fn decode(raw: &RawEvent, config: &DecodeConfig) -> Result<Event, Refusal> {
-    let wire = parse(&raw.payload, config)?;
-    Ok(Event {
+    Ok(event_of(parse(&raw.payload, config)?, raw))
+}
+
+fn event_of(wire: wire::Wire<'_>, raw: &RawEvent) -> Event {
+    Event {
         user: wire.user.into_owned(),
         item: wire.item.into_owned(),
         rating: wire.rating,
@@ -39,7 +134,7 @@ pub fn decode(raw: &RawEvent, config: &DecodeConfig) -> Result<Event, Refusal> {
         genres: wire.genres.unwrap_or_default(),
         year: wire.year,
         position: raw.position.clone(),
-    })
+    }
 }
 
 /// Checks bytes before they are on the log: what passes is decoded as an event there. Returns whose event it is.
@@ -51,6 +146,19 @@ pub fn user_of<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<Cow<'a, str
 }
 
 fn parse<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<wire::Wire<'a>, Refusal> {
+    let bytes = json_of(bytes, config)?;
+    // The typed parse says that something is wrong, the second look says what: only rejects pay for it.
+    let (reason, detail) = match serde_json::from_slice::<wire::Wire>(bytes) {
+        Ok(wire) => match wire.problem(config) {
+            None => return Ok(wire),
+            Some(problem) => problem,
+        },
+        Err(error) => explain::explain(bytes, &error, explain::event_problem),
+    };
+    Err(Refusal { reason, detail })
+}
+
+fn bounded(bytes: &[u8], config: &DecodeConfig) -> Result<(), Refusal> {
     if bytes.is_empty() {
         let detail = "the record has no payload; an event is one JSON object".into();
         return Err(Refusal { reason: Reason::Empty, detail });
@@ -59,15 +167,30 @@ fn parse<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<wire::Wire<'a>, R
         let detail = format!("{} bytes; decode.max_bytes allows {}", bytes.len(), config.max_bytes);
         return Err(Refusal { reason: Reason::TooLarge, detail });
     }
-    // The typed parse says that something is wrong, the second look says what: only rejects pay for it.
-    let (reason, detail) = match serde_json::from_slice::<wire::Wire>(bytes) {
-        Ok(wire) => match wire.problem(config) {
-            None => return Ok(wire),
-            Some(problem) => problem,
-        },
-        Err(error) => explain::explain(bytes, &error),
-    };
-    Err(Refusal { reason, detail })
+    Ok(())
+}
+
+/// The JSON in a payload: all of it, or what stands behind the head of a schema registry's serializer.
+fn json_of<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<&'a [u8], Refusal> {
+    bounded(bytes, config)?;
+    let Some((schema, body)) = confluent(bytes) else { return Ok(bytes) };
+    if body.trim_ascii_start().starts_with(b"{") {
+        return Ok(body);
+    }
+    let detail = format!(
+        "the Confluent wire format with schema {schema}, and no JSON behind it (Avro or Protobuf?); send JSON, or use the \
+         registry's serializer for JSON Schema"
+    );
+    Err(Refusal { reason: Reason::UnknownSchema, detail })
+}
+
+/// The id of the schema and what follows it, of a payload in the
+/// [Confluent wire format](https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/):
+/// a zero byte, then the id in four bytes, big-endian.
+#[must_use]
+pub fn confluent(payload: &[u8]) -> Option<(u32, &[u8])> {
+    let (id, body) = payload.strip_prefix(&[0])?.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*id), body))
 }
 
 /// One event, checked and ready to be learned.
@@ -111,6 +234,10 @@ pub enum Reason {
     NotAnObject,
     /// A version other than 1.
     UnknownVersion,
+    /// Not one line of values, on a topic whose decoder is `csv`.
+    InvalidCsv,
+    /// A schema registry's format whose payload is not JSON.
+    UnknownSchema,
     /// No `user` or no `item`.
     MissingField,
     /// A field of a type or value that is not allowed.
@@ -258,6 +385,50 @@ mod tests {
         {
             assert!(reason(&event).1.contains("1025 bytes"));
         }
+    }
+
+    #[test]
+    fn json_behind_the_head_of_a_schema_registry_is_read_and_anything_else_is_named() {
+        let framed = |body: &[u8]| [&[0, 0, 0, 0, 7], body].concat();
+        let read = |payload: Vec<u8>| decode(&raw(&payload), &Config::default().decode);
+        let event = read(framed(br#"{"user":"196","item":"242","rating":3.0}"#)).unwrap();
+        assert_eq!((event.user.as_str(), event.rating), ("196", Some(3.0)));
+        let refusal = read(framed(b"\x06196\x06242")).unwrap_err();
+        assert!(refusal.reason == Reason::UnknownSchema && refusal.detail.contains("schema 7"), "{refusal:?}");
+        assert_eq!(read(framed(b"")).unwrap_err().reason, Reason::UnknownSchema);
+        assert_eq!(read(framed(b"{\"user\":\"1\"")).unwrap_err().reason, Reason::InvalidJson);
+        assert_eq!(read(vec![0, 0, 7]).unwrap_err().reason, Reason::InvalidJson);
+    }
+
+    #[test]
+    fn each_topic_is_read_as_its_kind() {
+        let mut config = Config::default();
+        let kinds = [
+            ("plays", r#"{"kind":"listens","weight":0.5}"#),
+            ("lines", r#"{"kind":"listens","decoder":"csv"}"#),
+            ("films", r#""items""#),
+        ];
+        for (name, topic) in kinds {
+            config.topics.insert(name.to_owned(), serde_json::from_str(topic).unwrap());
+        }
+        let decoder = Decoder::new(&config);
+        let read = |topic: &str, payload: &str| {
+            let position = Position { topic: topic.into(), partition: 0, offset: 7 };
+            decoder.decode(&RawEvent { position, ..raw(payload.as_bytes()) })
+        };
+        let count = |decoded: Result<Decoded, Refusal>| match decoded.unwrap() {
+            Decoded::Event(event) => (event.count, event.rating),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(count(read("ratings", r#"{"user":1,"item":2,"rating":3}"#)), (None, Some(3.0)));
+        assert_eq!(count(read("plays", r#"{"user":1,"item":2}"#)), (Some(0.5), None));
+        assert_eq!(count(read("plays", r#"{"user":1,"item":2,"count":8}"#)), (Some(4.0), None));
+        assert_eq!(count(read("lines", "1,2,8")), (Some(8.0), None));
+        let refusal = read("plays", r#"{"user":1,"item":2,"rating":3}"#).unwrap_err();
+        assert!(refusal.detail.contains("\"plays\" is a topic of listens"), "{refusal:?}");
+        let item = Item { id: "50".into(), title: "Star Wars".into(), ..Item::default() };
+        assert_eq!(read("films", r#"{"id":50,"title":"Star Wars"}"#).unwrap(), Decoded::Item(item));
+        assert_eq!(read("films", "").unwrap_err().reason, Reason::Empty);
     }
 
     #[test]

@@ -16,7 +16,7 @@ const YEARS_1_TO_9999_MS: RangeInclusive<i64> = -62_135_596_800_000..=253_402_30
 
 #[derive(Deserialize)]
 pub(super) struct Wire<'a> {
-    v: Option<u32>,
+    pub(super) v: Option<u32>,
     #[serde(borrow, deserialize_with = "id")]
     pub(super) user: Cow<'a, str>,
     #[serde(borrow, deserialize_with = "id")]
@@ -33,15 +33,11 @@ impl Wire<'_> {
     /// What is wrong with the values, if anything.
     pub(super) fn problem(&self, config: &DecodeConfig) -> Option<(Reason, String)> {
         if let Some(v) = self.v.filter(|&v| v != EVENT_VERSION) {
-            return Some((Reason::UnknownVersion, format!("v is {v}; version {EVENT_VERSION} is read")));
+            return Some((Reason::UnknownVersion, unknown_version(&v)));
         }
         for (name, id) in [("user", &self.user), ("item", &self.item)] {
-            if id.is_empty() {
-                return Some((Reason::InvalidField, format!("{name} is empty; an id has 1 to {MAX_ID_BYTES} bytes")));
-            }
-            if id.len() > MAX_ID_BYTES {
-                let detail = format!("{name} has {} bytes; an id has 1 to {MAX_ID_BYTES} bytes", id.len());
-                return Some((Reason::InvalidField, detail));
+            if let Some(problem) = id_problem(name, id) {
+                return Some(problem);
             }
         }
         if let Some(id) = self.id.as_ref().filter(|id| id.len() > MAX_ID_BYTES) {
@@ -65,6 +61,26 @@ impl Wire<'_> {
         }
         None
     }
+}
+
+/// What to say of a version that is not read.
+pub(super) fn unknown_version(v: &impl fmt::Display) -> String {
+    format!("v is {v}; version {EVENT_VERSION} is read")
+}
+
+/// What is wrong with an id, if anything.
+pub(super) fn id_problem(name: &str, id: &str) -> Option<(Reason, String)> {
+    let problem = match id.len() {
+        1..=MAX_ID_BYTES => return None,
+        0 => "is empty".to_owned(),
+        bytes => format!("has {bytes} bytes"),
+    };
+    Some((Reason::InvalidField, format!("{name} {problem}; an id has 1 to {MAX_ID_BYTES} bytes")))
+}
+
+/// As [`id`], for what does not borrow.
+pub(super) fn owned_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    id(deserializer).map(Cow::into_owned)
 }
 
 /// A string, or an integer that becomes one.

@@ -52,6 +52,7 @@ impl Durability {
             patience::until_done(&self.status, || self.store.persist(self.epoch, &write)).await?;
             fault::pass(Point::Persisted);
             self.status.set_durable_seq(self.progress.seq);
+            self.status.catalog.tell(write.items.iter().cloned(), write.users.iter().cloned()).await;
             self.status.count_rejects(counted(&write));
             self.durable.send_replace(self.progress.clone());
             if snapshot {
@@ -96,6 +97,8 @@ impl Durability {
             event,
         }));
         write.rejects.extend(batch.rejects);
+        write.items.extend(batch.items);
+        write.users.extend(batch.users);
         Ok((view, snapshot))
     }
 

@@ -14,10 +14,9 @@ use super::EngineError;
 use super::log_watch::LogWatch;
 use super::place::Place;
 use crate::capture::LogError;
-use crate::config::DecodeConfig;
 use crate::consume::lag;
 use crate::consume::{Consumer, Offsets, Polled, RawEvent};
-use crate::decode;
+use crate::decode::Decoder;
 use crate::fault::{self, Point};
 use crate::gather::{Gatherer, MicroBatch, Progress};
 
@@ -36,7 +35,7 @@ pub(super) struct Intake {
     pub(super) consumer: Box<dyn Consumer>,
     pub(super) place: Place,
     pub(super) gatherer: Gatherer,
-    pub(super) decode: DecodeConfig,
+    pub(super) decoder: Decoder,
     /// Batches that the queue to the next stage has no room for.
     pub(super) waiting: Waiting,
     pub(super) batches: mpsc::Sender<MicroBatch>,
@@ -119,7 +118,7 @@ impl Intake {
         let now = Instant::now();
         self.log.lag.note_read(&records);
         for record in records {
-            let decoded = decode::decode(&record, &self.decode);
+            let decoded = self.decoder.decode(&record);
             let batch = self.gatherer.push(now, record, decoded);
             self.keep(batch);
         }

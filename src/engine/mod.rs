@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::capture::LogError;
 use crate::config::Config;
 use crate::consume::{Consumer, OffsetError};
+use crate::decode::Decoder;
 use crate::gather::Gatherer;
 use crate::learn::params::{self, Named};
 use crate::learn::{LearnError, Recommender};
@@ -163,7 +164,7 @@ impl Engine {
             consumer,
             place,
             gatherer: gathering,
-            decode: self.config.decode.clone(),
+            decoder: Decoder::new(&self.config),
             waiting: intake::Waiting::default(),
             batches,
             committable,

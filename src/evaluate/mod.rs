@@ -129,6 +129,7 @@ pub(crate) mod testing {
             items: Vec::new(),
             users: Vec::new(),
             n_rows: None,
+            about_rows: None,
             rows: Box::new(rows.into_iter().map(Ok)),
         }
     }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::capture::{Item, User};
 use crate::config::{GatherConfig, GatherMode};
 use crate::consume::{Offsets, OffsetsDelta, Position, RawEvent};
-use crate::decode::{Event, Reason, Refusal, Reject};
+use crate::decode::{Decoded, Event, Reason, Refusal, Reject};
 
 use ids::RecentIds;
 use window::Window;
@@ -34,6 +35,10 @@ pub struct MicroBatch {
     pub events: Vec<Event>,
     /// Records that are no events, in the order read.
     pub rejects: Vec<Reject>,
+    /// What was said of items, in the order read.
+    pub items: Vec<Item>,
+    /// What was said of users, in the order read.
+    pub users: Vec<User>,
     /// Earlier events that are still inside a sliding window, in order: learned once more, before the new ones.
     pub rehearsal: Vec<Event>,
     /// `seq` of the first rehearsed event; the others follow without a hole, up to `first_seq`.
@@ -49,8 +54,13 @@ impl MicroBatch {
         self.first_seq..self.first_seq + self.events.len() as u64
     }
 
+    /// Records that it holds.
+    fn records(&self) -> usize {
+        self.events.len() + self.rejects.len() + self.items.len() + self.users.len()
+    }
+
     fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.rejects.is_empty()
+        self.records() == 0
     }
 }
 
@@ -99,17 +109,24 @@ impl Gatherer {
     /// Takes in one record with what it decodes to, and hands out the batch that it completes.
     ///
     /// A record whose offset was taken before (delivered again after a rebalance) is counted and dropped.
-    pub fn push(&mut self, now: Instant, raw: RawEvent, decoded: Result<Event, Refusal>) -> Option<MicroBatch> {
+    pub fn push(
+        &mut self,
+        now: Instant,
+        raw: RawEvent,
+        decoded: Result<impl Into<Decoded>, Refusal>,
+    ) -> Option<MicroBatch> {
         if !self.advance(&raw.position) {
             self.duplicates += 1;
             return None;
         }
-        match decoded.and_then(|event| self.unlike_before(event)) {
-            Ok(event) => self.open.events.push(event),
+        match decoded.map(Into::into).and_then(|decoded| self.unlike_before(decoded)) {
+            Ok(Decoded::Event(event)) => self.open.events.push(event),
+            Ok(Decoded::Item(item)) => self.open.items.push(item),
+            Ok(Decoded::User(user)) => self.open.users.push(user),
             Err(Refusal { reason, detail }) => self.open.rejects.push(Reject { raw, reason, detail }),
         }
         self.deadline.get_or_insert(now + self.longest_wait());
-        let full = self.open.events.len() + self.open.rejects.len() >= self.most();
+        let full = self.open.records() >= self.most();
         full.then(|| self.close(now))
     }
 
@@ -141,11 +158,11 @@ impl Gatherer {
         self.duplicates
     }
 
-    /// The event, unless it has the `id` of one before it.
-    fn unlike_before(&mut self, event: Event) -> Result<Event, Refusal> {
-        let Some(id) = &event.id else { return Ok(event) };
+    /// What was decoded, unless it is an event with the `id` of one before it.
+    fn unlike_before(&mut self, decoded: Decoded) -> Result<Decoded, Refusal> {
+        let Decoded::Event(Event { id: Some(id), .. }) = &decoded else { return Ok(decoded) };
         match self.ids.take(self.open.seqs().end, id) {
-            None => Ok(event),
+            None => Ok(decoded),
             Some(first) => {
                 let window = self.config.id_window;
                 let detail = format!(

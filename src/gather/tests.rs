@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::capture::{Item, User};
+use crate::decode::Decoded;
 use crate::decode::testing;
 
 fn event(partition: i32, offset: i64) -> Event {
@@ -189,4 +191,23 @@ fn an_event_sent_twice_under_one_id_is_a_dead_letter_that_names_the_first() {
         assert_eq!(reject.reason, Reason::DuplicateId);
         assert!(reject.detail.contains("\"a\"") && reject.detail.contains("event 9"), "{}", reject.detail);
     }
+}
+
+#[test]
+fn what_is_said_of_items_and_users_fills_batches_and_moves_the_offsets_but_has_no_place_in_the_order() {
+    let mut gatherer = Gatherer::new(&config(GatherMode::Count, 3, 1000, 1000), Progress::default(), Vec::new());
+    let now = Instant::now();
+    let item = Item { id: "a".into(), ..Item::default() };
+    let user = User { id: "u".into(), ..User::default() };
+    assert_eq!(gatherer.push(now, raw(0, 0), Ok(Decoded::Item(item.clone()))), None);
+    assert_eq!(gatherer.push(now, raw(0, 1), Ok(Decoded::User(user.clone()))), None);
+    let batch = gatherer.push(now, raw(0, 2), Ok(event(0, 2))).unwrap();
+    assert_eq!((&batch.items, &batch.users, batch.seqs()), (&vec![item.clone()], &vec![user], 1..2));
+    assert_eq!(gatherer.offsets().get("t", 0), Some(3));
+    // Alone in a batch, and read a second time.
+    assert_eq!(gatherer.push(now, raw(0, 2), Ok(Decoded::Item(item.clone()))), None);
+    assert_eq!(gatherer.flush(now), None);
+    assert_eq!(gatherer.push(now, raw(0, 3), Ok(Decoded::Item(item))), None);
+    let alone = gatherer.flush(now).unwrap();
+    assert_eq!((alone.items.len(), alone.events.len(), alone.number), (1, 0, 2));
 }

@@ -142,6 +142,27 @@ impl Catalogue {
         self.entries.store(Arc::new(entries));
     }
 
+    /// Takes up what the log has said; labels and what is hidden stay as they are, as they do in the store.
+    pub async fn tell(&self, items: impl Iterator<Item = Item>, users: impl Iterator<Item = User>) {
+        let (mut items, mut users) = (items.peekable(), users.peekable());
+        if items.peek().is_none() && users.peek().is_none() {
+            return;
+        }
+        let _changing = self.changing().await;
+        for mut item in items {
+            if let Some(before) = self.entries().items.get(item.id.as_str()) {
+                (item.labels, item.hidden) = (before.labels.clone(), before.hidden);
+            }
+            self.put_item(item);
+        }
+        for mut user in users {
+            if let Some(before) = self.entries().users.get(user.id.as_str()) {
+                (user.labels, user.hidden) = (before.labels.clone(), before.hidden);
+            }
+            self.put_user(user);
+        }
+    }
+
     /// Adds or replaces a user.
     pub fn put_user(&self, user: User) {
         let mut entries = Entries::clone(&self.entries.load());

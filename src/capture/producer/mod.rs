@@ -5,11 +5,16 @@
 mod embedded;
 mod kafka;
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{oneshot, watch};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
 
 use crate::capture::LogError;
 use crate::config::{BrokerKind, Config};
@@ -35,8 +40,45 @@ pub struct Place {
     pub offset: i64,
 }
 
-/// Where a record landed, or why the log has refused it.
-pub type Receipt = Result<Place, String>;
+/// Where a record landed, or why it did not.
+pub type Receipt = Result<Place, Undelivered>;
+
+/// Why a record is not on the log, or is not known to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// What the log said, and what to do about it where that is known.
+    pub reason: String,
+    /// Whether the log could not be reached in time: sent again later, the record may be taken.
+    pub unreachable: bool,
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// A receipt that is still to come; wait for it as for any future. Dropped, it takes nothing back.
+#[derive(Debug)]
+pub struct Pending(oneshot::Receiver<Receipt>);
+
+impl Pending {
+    /// A pending receipt, and the end that it is told to.
+    #[must_use]
+    pub fn new() -> (oneshot::Sender<Receipt>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+}
+
+impl Future for Pending {
+    type Output = Receipt;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Receipt> {
+        let never = || Undelivered { reason: "the log has ended without a report".to_owned(), unreachable: true };
+        Pin::new(&mut self.0).poll(context).map(|told| told.unwrap_or_else(|_| Err(never())))
+    }
+}
 
 /// Delivery reports counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,13 +100,30 @@ pub trait Producer: Send + Sync {
     /// If the log can take no record any more. Refusals of single records are counted in [`Producer::deliveries`].
     async fn send(&self, record: Record) -> Result<(), LogError>;
 
+    /// As [`Producer::send`]; the receipt comes once the record is durable or refused. Dropping this future before it has
+    /// returned means that the record is not queued.
+    ///
+    /// # Errors
+    /// If the log can take no record any more.
+    async fn post(&self, record: Record) -> Result<Pending, LogError>;
+
     /// Writes records in this order and waits until each is durable or refused: one receipt each, in the same order.
     ///
     /// Whoever stops waiting takes nothing back: what is queued by then may be written.
     ///
     /// # Errors
     /// If the log can take no record any more.
-    async fn append(&self, records: Vec<Record>) -> Result<Vec<Receipt>, LogError>;
+    async fn append(&self, records: Vec<Record>) -> Result<Vec<Receipt>, LogError> {
+        let mut waiting = Vec::with_capacity(records.len());
+        for record in records {
+            waiting.push(self.post(record).await?);
+        }
+        let mut receipts = Vec::with_capacity(waiting.len());
+        for receipt in waiting {
+            receipts.push(receipt.await);
+        }
+        Ok(receipts)
+    }
 
     /// Waits until every queued record has its delivery report, and returns the counts.
     ///
@@ -115,44 +174,62 @@ pub fn location(config: &Config) -> String {
     }
 }
 
-/// The receipts of records in their order, once all are there; none if one never comes.
-async fn landed(waiting: Vec<oneshot::Receiver<Receipt>>) -> Option<Vec<Receipt>> {
-    let mut receipts = Vec::with_capacity(waiting.len());
-    for receipt in waiting {
-        receipts.push(receipt.await.ok()?);
-    }
-    Some(receipts)
+/// Counts delivery reports, and lets a flush wait for them. A report costs one addition: they come by the hundred thousand
+/// a second.
+#[derive(Debug, Default)]
+struct Tally {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+    first_error: Mutex<Option<String>>,
+    /// Reports less than the least that a flush waits for; 0 while none does. Kept as the complement, so that 0 is the
+    /// default.
+    not_wanted: AtomicU64,
+    reached: Notify,
 }
 
-/// Counts delivery reports, and lets a flush wait for them.
-#[derive(Debug)]
-struct Tally(watch::Sender<Deliveries>);
-
 impl Tally {
-    fn new() -> Self {
-        Self(watch::Sender::new(Deliveries::default()))
-    }
-
     fn delivered(&self, records: u64) {
-        self.0.send_modify(|counts| counts.delivered += records);
+        self.delivered.fetch_add(records, Ordering::SeqCst);
+        self.wake();
     }
 
     fn failed(&self, records: u64, why: impl FnOnce() -> String) {
-        self.0.send_modify(|counts| {
-            counts.failed += records;
-            counts.first_error.get_or_insert_with(why);
-        });
+        // Whoever sees the count finds the reason.
+        self.first_error.lock().get_or_insert_with(why);
+        self.failed.fetch_add(records, Ordering::SeqCst);
+        self.wake();
     }
 
     fn counts(&self) -> Deliveries {
-        self.0.borrow().clone()
+        let (delivered, failed) = (self.delivered.load(Ordering::SeqCst), self.failed.load(Ordering::SeqCst));
+        Deliveries { delivered, failed, first_error: self.first_error.lock().clone() }
+    }
+
+    fn reports(&self) -> u64 {
+        self.delivered.load(Ordering::SeqCst) + self.failed.load(Ordering::SeqCst)
+    }
+
+    fn wake(&self) {
+        let wanted = u64::MAX - self.not_wanted.load(Ordering::SeqCst);
+        if self.reports() >= wanted {
+            // All who wait look again, and say anew what they want.
+            self.not_wanted.store(0, Ordering::SeqCst);
+            self.reached.notify_waiters();
+        }
     }
 
     /// Waits until `records` have their report.
     async fn settled(&self, records: u64) -> Deliveries {
-        let mut counts = self.0.subscribe();
-        let settled = counts.wait_for(|counts| counts.delivered + counts.failed >= records).await;
-        settled.expect("the sender lives as long as self").clone()
+        loop {
+            let mut reached = std::pin::pin!(self.reached.notified());
+            // Before the look at the counts, so that no report falls between the two.
+            reached.as_mut().enable();
+            self.not_wanted.fetch_max(u64::MAX - records, Ordering::SeqCst);
+            if self.reports() >= records {
+                return self.counts();
+            }
+            reached.await;
+        }
     }
 }
 
@@ -173,5 +250,47 @@ pub(crate) mod testing {
 
     pub(crate) fn record(key: &str, payload: &str) -> Record {
         Record { key: key.into(), payload: payload.into(), timestamp_ms: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_waits_for_reports_is_told_at_the_last_of_them() {
+        let tally = Arc::new(Tally::default());
+        assert_eq!(tally.settled(0).await, Deliveries::default());
+        let waiting: Vec<_> = [1, 5_000, 20_000, 20_000]
+            .map(|records| {
+                let tally = Arc::clone(&tally);
+                tokio::spawn(async move { (records, tally.settled(records).await) })
+            })
+            .into();
+        let reporting = [0, 1].map(|fails| {
+            let tally = Arc::clone(&tally);
+            std::thread::spawn(move || {
+                for _ in 0..10_000 {
+                    if fails == 0 { tally.delivered(1) } else { tally.failed(1, || "why".to_owned()) }
+                }
+            })
+        });
+        for waiting in waiting {
+            let (records, counts) = waiting.await.unwrap();
+            assert!(counts.delivered + counts.failed >= records, "{records}: {counts:?}");
+        }
+        for thread in reporting {
+            thread.join().unwrap();
+        }
+        let all = Deliveries { delivered: 10_000, failed: 10_000, first_error: Some("why".to_owned()) };
+        assert_eq!(tally.counts(), all);
+    }
+
+    #[tokio::test]
+    async fn a_receipt_that_never_comes_says_so() {
+        let (sender, pending) = Pending::new();
+        drop(sender);
+        let undelivered = pending.await.unwrap_err();
+        assert!(undelivered.unreachable && undelivered.reason.contains("without a report"), "{undelivered:?}");
     }
 }

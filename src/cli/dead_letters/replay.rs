@@ -16,7 +16,7 @@ use crate::capture::producer::{self, Producer, Record};
 use crate::cli::out;
 use crate::config::Config;
 use crate::consume::{Position, RawEvent};
-use crate::decode::{self, Reason, Refusal};
+use crate::decode::{Decoder, Reason, Refusal};
 use crate::store::{DeadLetter, DeadLetterFilter, Store};
 use crate::telemetry::now_ms;
 
@@ -176,6 +176,7 @@ impl Replay<'_> {
             return Ok(Fate::Bad("payload_cut".to_owned(), why));
         }
         let (args, decode) = (Arc::clone(&self.args), self.config.decode.clone());
+        let decoder = Decoder::new(self.config);
         // A command may take its time.
         let mending = tokio::task::spawn_blocking(move || {
             let DeadLetter { position, timestamp_ms, key, payload, .. } = letter;
@@ -184,7 +185,7 @@ impl Replay<'_> {
                 Ok(mended) => {
                     let payload = mend::with_id(mended, &position);
                     let raw = RawEvent { position, timestamp_ms, key, payload };
-                    match decode::decode(&raw, &decode) {
+                    match decoder.decode(&raw) {
                         Err(Refusal { reason, detail }) if !args.force => Fate::Bad(reason.to_string(), detail),
                         _ => Fate::Send(raw.payload),
                     }

@@ -28,24 +28,31 @@ pub(super) fn position(text: &str) -> Result<Position, String> {
 /// Bytes on one line: text as it is, control characters and what is not UTF-8 escaped, cut after `most` characters.
 pub(in crate::cli) fn printable(bytes: &[u8], most: usize) -> String {
     let mut text = String::new();
+    print_safely(&mut text, bytes, most);
+    text
+}
+
+/// Appends what [`printable`] returns.
+pub(in crate::cli) fn print_safely(text: &mut String, bytes: &[u8], most: usize) {
     let mut left = most;
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if left == 0 {
-                return text + "…";
+                text.push('…');
+                return;
             }
             left -= 1;
             if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
         }
         for byte in chunk.invalid() {
             if left == 0 {
-                return text + "…";
+                text.push('…');
+                return;
             }
             left -= 1;
             let _ = write!(text, "\\x{byte:02x}");
         }
     }
-    text
 }
 
 /// Offset, hex digits and ASCII of each sixteen bytes, as `xxd` has them.

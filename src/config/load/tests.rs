@@ -110,7 +110,7 @@ fn an_unknown_key_is_refused_with_its_place_in_every_layer() {
 #[test]
 fn an_unknown_section_is_refused_and_a_key_without_one_is_sent_to_its_own() {
     let sections = "bayesian_mf, biased_mf, biases, blend, broker, decode, engine, gather, item_knn, learn, log, popularity, \
-                    serve, store";
+                    serve, store, topics";
     assert_eq!(
         problems("[brokr]\nkind = 1\n", &[], &[]),
         [format!("config.toml:1:2: unknown section brokr; did you mean broker? the sections are {sections}")]
@@ -167,6 +167,72 @@ fn a_variable_or_flag_is_toml_where_that_has_the_type_and_else_text() {
     assert_eq!((serve.port, gather.size), (9000, 7));
     assert_eq!([broker.topic, store.database], ["123", "quoted"]);
     assert!(matches!(decode, DecodeConfig { min_rating: 0.0, .. }));
+}
+
+#[test]
+fn a_variable_may_name_a_file_that_holds_the_value() {
+    let dir = TempDir::new().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let (uri, password, port, path) = (
+        file("uri", "mongodb://ann:pw@host\n"),
+        file("password", "\"with quotes\" and a space \r\n"),
+        file("port", "9000\n"),
+        file("path", "/etc/keys"),
+    );
+    let env = [
+        ("FRESHET_STORE__URI_FILE", uri.as_str()),
+        ("FRESHET_BROKER__PROPERTIES__SASL_PASSWORD_FILE", &password),
+        ("FRESHET_SERVE__PORT_FILE", &port),
+        ("FRESHET_SERVE__KEYS_FILE_FILE", &path),
+        ("FRESHET_BROKER__PROPERTIES__SASL_OAUTHBEARER_ASSERTION_FILE", "/a.jwt"),
+        ("FRESHET_SERVE__HOST_FILE", ""),
+    ];
+    let loaded = load("", &env, &[]).unwrap();
+    let Config { broker, serve, store, .. } = &loaded.config;
+    assert_eq!(store.uri, "mongodb://ann:pw@host");
+    assert_eq!(broker.properties["sasl.password"], "\"with quotes\" and a space ");
+    assert_eq!((serve.port, serve.host.as_str(), serve.keys_file.to_str()), (9000, "127.0.0.1", Some("/etc/keys")));
+    assert_eq!(broker.properties["sasl.oauthbearer.assertion.file"], "/a.jwt");
+    let shown = loaded.to_toml(true);
+    for part in [format!("# FRESHET_STORE__URI_FILE={uri}\n"), "\"sasl.password\" = \"***\"".to_owned()] {
+        assert!(shown.contains(&part), "{part} is not in {shown}");
+    }
+    // The name of a key that ends in _file is that key's.
+    assert_eq!(
+        load("", &[("FRESHET_SERVE__KEYS_FILE", "/k")], &[]).unwrap().config.serve.keys_file.to_str(),
+        Some("/k")
+    );
+}
+
+#[test]
+fn a_file_that_a_variable_names_must_be_readable_and_the_only_one_for_its_key() {
+    let dir = TempDir::new().unwrap();
+    let bytes = dir.path().join("bytes");
+    fs::write(&bytes, [0xff, 0xfe]).unwrap();
+    let env = [
+        ("FRESHET_BROKER__PROPERTIES__SASL_PASSWORD", "hunter2"),
+        ("FRESHET_BROKER__PROPERTIES__SASL_PASSWORD_FILE", "/run/secrets/password"),
+        ("FRESHET_BROKER__TOPIC_FILE", bytes.to_str().unwrap()),
+        ("FRESHET_STORE__URI_FILE", "/nowhere/uri"),
+        ("FRESHET_STORE__URL_FILE", "/nowhere/uri"),
+    ];
+    let found = problems("", &env, &[]);
+    assert_eq!(found.len(), 4, "{found:#?}");
+    assert_eq!(
+        found[0],
+        "FRESHET_BROKER__PROPERTIES__SASL_PASSWORD and FRESHET_BROKER__PROPERTIES__SASL_PASSWORD_FILE both set \
+         broker.properties.sasl.password; unset one of them"
+    );
+    assert!(
+        found[1].starts_with("FRESHET_BROKER__TOPIC_FILE: cannot read ") && found[1].contains("UTF-8"),
+        "{found:#?}"
+    );
+    assert!(found[2].starts_with("FRESHET_STORE__URI_FILE: cannot read /nowhere/uri: No such file"), "{found:#?}");
+    assert!(found[3].starts_with("FRESHET_STORE__URL_FILE: unknown key store.url_file"), "{found:#?}");
 }
 
 #[test]

@@ -15,10 +15,10 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use tokio::sync::mpsc;
 
-use self::reader::Reader;
+use self::reader::{Reader, Topics};
 use super::{Consumer, Offsets, PartitionLag, Polled, RawEvent};
 use crate::capture::LogError;
-use crate::capture::embedded_log::{self, LogFile, Topic, end_offset};
+use crate::capture::embedded_log::{self, LogFile, end_offset, find_topic};
 use crate::config::Config;
 
 /// Reads that may wait to be polled.
@@ -26,7 +26,7 @@ const QUEUE: usize = 2;
 
 type Read = Result<Vec<RawEvent>, LogError>;
 
-/// Reads every partition of one topic, in the order of the log.
+/// Reads every partition of its topics, in the order of the log.
 pub(super) struct EmbeddedConsumer {
     reads: mpsc::Receiver<Read>,
     ready: VecDeque<RawEvent>,
@@ -36,8 +36,7 @@ pub(super) struct EmbeddedConsumer {
     next: Offsets,
     /// For what is not reading: commits and lag.
     log: Arc<Mutex<LogFile>>,
-    topic: Topic,
-    name: Arc<str>,
+    topics: Topics,
     group: String,
     reader: JoinHandle<()>,
     paused: bool,
@@ -47,15 +46,17 @@ pub(super) struct EmbeddedConsumer {
 impl EmbeddedConsumer {
     pub(super) async fn open(config: &Config, start: Offsets) -> Result<Self, LogError> {
         let (path, broker) = (embedded_log::path(config), config.broker.clone());
+        let names: Vec<Arc<str>> = config.topics_read().map(Arc::from).collect();
         let opening = tokio::task::spawn_blocking(move || -> Result<Self, LogError> {
-            let name: Arc<str> = Arc::from(broker.topic);
             let log = LogFile::open(&path)?;
-            let topic = log.ensure_topic(&name, broker.partitions)?;
-            let reader = Reader::open(LogFile::open(&path)?, topic, Arc::clone(&name), &start)?;
-            let next = reader.next.iter().fold(Offsets::default(), |mut next, (&partition, &offset)| {
-                next.set(Arc::clone(&name), partition, offset);
-                next
-            });
+            let topic = |name: Arc<str>| {
+                let topic = log.ensure_topic(&name, broker.partitions)?;
+                Ok((name, topic))
+            };
+            let topics: Topics = names.into_iter().map(topic).collect::<Result<_, LogError>>()?;
+            let reader = Reader::open(LogFile::open(&path)?, Arc::clone(&topics), &start)?;
+            let next = reader.next.iter().map(|((name, partition), next)| (Arc::clone(name), *partition, *next));
+            let next: Offsets = next.collect();
             let (sender, reads) = mpsc::channel(QUEUE);
             let trouble = Arc::clone(&reader.trouble);
             let reader = std::thread::Builder::new()
@@ -69,8 +70,7 @@ impl EmbeddedConsumer {
                 failed: None,
                 next,
                 log,
-                topic,
-                name,
+                topics,
                 group: broker.group,
                 reader,
                 paused: false,
@@ -120,7 +120,7 @@ impl Consumer for EmbeddedConsumer {
         }
         let events: Vec<_> = self.ready.drain(..max.min(self.ready.len())).collect();
         for event in &events {
-            self.next.set(Arc::clone(&self.name), event.position.partition, event.position.offset + 1);
+            self.next.set(Arc::clone(&event.position.topic), event.position.partition, event.position.offset + 1);
         }
         Ok(Polled::Records(events))
     }
@@ -140,18 +140,18 @@ impl Consumer for EmbeddedConsumer {
     }
 
     async fn commit(&mut self, offsets: &Offsets) -> Result<(), LogError> {
-        let (topic, group) = (self.topic, self.group.clone());
-        let ours: Vec<_> = offsets
-            .iter()
-            .filter(|(name, ..)| **name == self.name)
-            .map(|(_, partition, next)| (partition, next))
-            .collect();
+        let group = self.group.clone();
+        let mut ours = Vec::new();
+        for (name, partition, next) in offsets.iter() {
+            let topic = self.topics.iter().find(|(of, _)| of == name);
+            ours.extend(topic.map(|(_, topic)| (topic.id, partition, next)));
+        }
         with_log(Arc::clone(&self.log), "commit offsets to", move |sqlite| {
             let transaction = sqlite.transaction()?;
-            for (partition, next) in ours {
+            for (topic, partition, next) in ours {
                 let mut upsert =
                     transaction.prepare_cached("INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)")?;
-                upsert.execute(params![group, topic.id, partition, next])?;
+                upsert.execute(params![group, topic, partition, next])?;
             }
             transaction.commit()
         })
@@ -159,14 +159,19 @@ impl Consumer for EmbeddedConsumer {
     }
 
     fn lag(&self) -> BoxFuture<'static, Result<Vec<PartitionLag>, LogError>> {
-        let (topic, name, next) = (self.topic, Arc::clone(&self.name), self.next.clone());
+        let (topics, next) = (Arc::clone(&self.topics), self.next.clone());
         let asking = with_log(Arc::clone(&self.log), "ask for the end of", move |sqlite| {
-            let lag = |partition| -> rusqlite::Result<PartitionLag> {
-                let end = end_offset(sqlite, topic, partition)?;
-                let position = next.get(&name, partition).unwrap_or(0);
-                Ok(PartitionLag { topic: Arc::clone(&name), partition, position, end })
-            };
-            (0..topic.partitions).map(lag).collect()
+            let mut lags = Vec::new();
+            for (name, topic) in &*topics {
+                // It may have got more since the start.
+                let partitions = find_topic(sqlite, name)?.map_or(topic.partitions, |now| now.partitions);
+                for partition in 0..partitions {
+                    let end = end_offset(sqlite, *topic, partition)?;
+                    let position = next.get(name, partition).unwrap_or(0);
+                    lags.push(PartitionLag { topic: Arc::clone(name), partition, position, end });
+                }
+            }
+            Ok(lags)
         });
         Box::pin(asking)
     }

@@ -23,13 +23,15 @@ const READ_BYTES: usize = 4 << 20;
 /// Pause before a read that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// The topics that are read, by name.
+pub(super) type Topics = Arc<[(Arc<str>, Topic)]>;
+
 /// The reading thread's own.
 pub(super) struct Reader {
     log: LogFile,
-    topic: Topic,
-    name: Arc<str>,
+    topics: Topics,
     /// Next offset to be read of every partition.
-    pub(super) next: BTreeMap<i32, i64>,
+    pub(super) next: BTreeMap<(Arc<str>, i32), i64>,
     /// Place in the append order before which everything has been read.
     seq: i64,
     /// Why reading fails now, while that is waited out.
@@ -44,32 +46,33 @@ enum ReadError {
 }
 
 impl Reader {
-    pub(super) fn open(log: LogFile, topic: Topic, name: Arc<str>, start: &Offsets) -> Result<Self, LogError> {
-        let lost = start.iter().find(|(of, partition, _)| ***of == *name && *partition >= topic.partitions);
-        if let Some((_, gone, next)) = lost {
-            return Err(log.error("read", too_few_partitions(&name, topic.partitions, gone, next)));
-        }
-        let mut reader = Self { log, topic, name, next: BTreeMap::new(), seq: i64::MAX, trouble: Arc::default() };
-        for partition in 0..topic.partitions {
-            let next = start.get(&reader.name, partition).unwrap_or(0);
-            reader.check_within(partition, next)?;
-            reader.next.insert(partition, next);
+    pub(super) fn open(log: LogFile, topics: Topics, start: &Offsets) -> Result<Self, LogError> {
+        let mut reader = Self { log, topics, next: BTreeMap::new(), seq: i64::MAX, trouble: Arc::default() };
+        for (name, topic) in &*Arc::clone(&reader.topics) {
+            let lost = start.iter().find(|(of, partition, _)| *of == name && *partition >= topic.partitions);
+            if let Some((_, gone, next)) = lost {
+                return Err(reader.log.error("read", too_few_partitions(name, topic.partitions, gone, next)));
+            }
+            for partition in 0..topic.partitions {
+                let next = start.get(name, partition).unwrap_or(0);
+                reader.check_within(name, *topic, partition, next)?;
+                reader.next.insert((Arc::clone(name), partition), next);
+            }
         }
         reader.seq = reader.first_seq().map_err(|error| reader.log.failed("read", &error))?;
         Ok(reader)
     }
 
-    fn check_within(&self, partition: i32, next: i64) -> Result<(), LogError> {
-        let end = end_offset(&self.log.sqlite, self.topic, partition);
+    fn check_within(&self, name: &str, topic: Topic, partition: i32, next: i64) -> Result<(), LogError> {
+        let end = end_offset(&self.log.sqlite, topic, partition);
         let end = end.map_err(|error| self.log.failed("read", &error))?;
         if next <= end {
             return Ok(());
         }
         let reason = format!(
-            "{} [{partition}] ends at offset {end}, but the store has learned up to {next}: the log is not the one that \
-             the store was filled from (deleted, or restored from a backup); put that log back, or set another \
-             broker.topic and store",
-            self.name
+            "{name} [{partition}] ends at offset {end}, but the store has learned up to {next}: the log is not the one \
+             that the store was filled from (deleted, or restored from a backup); put that log back, or set another \
+             broker.topic and store"
         );
         Err(self.log.error("read", reason))
     }
@@ -82,9 +85,12 @@ impl Reader {
         let mut of_partition = self.log.sqlite.prepare(
             "SELECT coalesce(min(seq), ?4) FROM records WHERE topic = ?1 AND partition = ?2 AND offset = ?3",
         )?;
-        for (&partition, &next) in &self.next {
-            let seq = of_partition.query_row(params![self.topic.id, partition, next, i64::MAX], |row| row.get(0))?;
-            first = std::cmp::min(first, seq);
+        for (name, topic) in &*self.topics {
+            for partition in 0..topic.partitions {
+                let next = self.next.get(&(Arc::clone(name), partition)).copied().unwrap_or(0);
+                let seq = of_partition.query_row(params![topic.id, partition, next, i64::MAX], |row| row.get(0))?;
+                first = std::cmp::min(first, seq);
+            }
         }
         Ok(first)
     }
@@ -137,9 +143,12 @@ impl Reader {
                 ReadError::Final(self.log.failed("read", &error))
             }
         };
-        let found = find_topic(&self.log.sqlite, &self.name).map_err(failed)?;
-        if found != Some(self.topic) || !self.log.exists() {
-            return Err(fatal(format!("topic {:?} was deleted while it was being read; restart", self.name)));
+        for (name, topic) in &*self.topics {
+            let found = find_topic(&self.log.sqlite, name).map_err(failed)?;
+            // It may have got more partitions, whose records come like all others.
+            if found.is_none_or(|found| found.id != topic.id) || !self.log.exists() {
+                return Err(fatal(format!("topic {name:?} was deleted while it was being read; restart")));
+            }
         }
         // Records of other topics are stepped over here and not in SQL, so that they are stepped over only once.
         let mut select = self
@@ -156,9 +165,10 @@ impl Reader {
             && let Some(row) = rows.next().map_err(failed)?
         {
             self.seq = 1 + row.get::<_, i64>(0).map_err(failed)?;
-            if row.get::<_, i64>(6).map_err(failed)? == self.topic.id {
-                let event = event_of(row, &self.name).map_err(failed)?;
-                let next = self.next.entry(event.position.partition).or_default();
+            let topic = row.get::<_, i64>(6).map_err(failed)?;
+            if let Some((name, _)) = self.topics.iter().find(|(_, one)| one.id == topic) {
+                let event = event_of(row, name).map_err(failed)?;
+                let next = self.next.entry((Arc::clone(name), event.position.partition)).or_default();
                 let continues = take_next(next, &event.position).map_err(fatal)?;
                 if continues {
                     bytes += event.payload.len();

@@ -23,7 +23,7 @@ use self::group::Membership;
 use super::{Consumer, Offsets, PartitionLag, Polled, Position, RawEvent};
 use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, Config};
 
 /// Of whoever reads for the engine, or reads what the engine reads.
 pub(super) const PROPERTIES: [(&str, &str); 11] = [
@@ -50,19 +50,24 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 type Client = StreamConsumer<Context<Membership>>;
 type Asker = BaseConsumer<Context<()>>;
 
-/// Reads the partitions of one topic that the group gives it.
+/// Reads the partitions of its topics that the group gives it.
 pub(super) struct KafkaConsumer {
     client: Arc<Client>,
     /// For questions: a connection that fetches answers them only after records have come, or none for long.
     asker: Arc<Asker>,
     link: Arc<Link>,
-    topic: Arc<str>,
+    topics: Vec<Arc<str>>,
     broker: BrokerConfig,
 }
 
 impl KafkaConsumer {
-    pub(super) async fn open(broker: &BrokerConfig, start: Offsets, member: &str) -> Result<Self, LogError> {
-        let partitions = kafka_link::connect(broker).await?;
+    pub(super) async fn open(config: &Config, start: Offsets, member: &str) -> Result<Self, LogError> {
+        let broker = &config.broker;
+        let topics: Vec<Arc<str>> = config.topics_read().map(Arc::from).collect();
+        let mut partitions = Vec::with_capacity(topics.len());
+        for topic in &topics {
+            partitions.push(kafka_link::connect(&BrokerConfig { topic: topic.to_string(), ..broker.clone() }).await?);
+        }
         let mut config = kafka_link::client_config(broker, &PROPERTIES);
         if config.get("group.id").is_none() {
             config.set("group.id", &broker.group);
@@ -76,10 +81,12 @@ impl KafkaConsumer {
         let client: Arc<Client> = Arc::new(config.create_with_context(context).map_err(failed)?);
         let context = Context { link: Arc::clone(&link), role: () };
         let asker = kafka_link::client_config(broker, &[]).create_with_context(context).map_err(failed)?;
-        let topic = Arc::from(broker.topic.as_str());
-        let consumer = Self { client, asker: Arc::new(asker), link, topic, broker: broker.clone() };
-        consumer.check_within(&start, partitions).await?;
-        consumer.client.subscribe(&[&broker.topic]).map_err(failed)?;
+        let consumer = Self { client, asker: Arc::new(asker), link, topics, broker: broker.clone() };
+        for (topic, partitions) in consumer.topics.iter().zip(partitions) {
+            consumer.check_within(topic, &start, partitions).await?;
+        }
+        let names: Vec<&str> = consumer.topics.iter().map(|topic| &**topic).collect();
+        consumer.client.subscribe(&names).map_err(failed)?;
         Ok(consumer)
     }
 
@@ -88,17 +95,17 @@ impl KafkaConsumer {
     }
 
     /// Whether the topic still has what `start` goes on from.
-    async fn check_within(&self, start: &Offsets, partitions: i32) -> Result<(), LogError> {
-        let ours: Vec<_> = start.iter().filter(|(topic, ..)| **topic == self.topic).collect();
+    async fn check_within(&self, topic: &Arc<str>, start: &Offsets, partitions: i32) -> Result<(), LogError> {
+        let ours: Vec<_> = start.iter().filter(|(of, ..)| *of == topic).collect();
         if let Some((_, gone, next)) = ours.iter().find(|(_, partition, _)| *partition >= partitions) {
-            let reason = super::too_few_partitions(&self.topic, partitions, *gone, *next);
+            let reason = super::too_few_partitions(topic, partitions, *gone, *next);
             return Err(kafka_link::refused(&self.broker, "read from", reason));
         }
         let asked = ours.iter().map(|&(_, partition, _)| partition).collect();
-        let ends = watermarks(Arc::clone(&self.asker), &self.broker, &self.topic, asked).await?;
+        let ends = watermarks(Arc::clone(&self.asker), &self.broker, topic, asked).await?;
         for ((topic, partition, next), (low, high)) in ours.into_iter().zip(ends) {
             if next > high {
-                return Err(self.not_the_log(partition, next, high));
+                return Err(self.not_the_log(topic, partition, next, high));
             }
             if next < low {
                 tracing::warn!(%topic, partition, lost = low - next, "events have expired before they were read");
@@ -107,11 +114,10 @@ impl KafkaConsumer {
         Ok(())
     }
 
-    fn not_the_log(&self, partition: i32, next: i64, found: i64) -> LogError {
+    fn not_the_log(&self, topic: &str, partition: i32, next: i64, found: i64) -> LogError {
         let reason = format!(
-            "{} [{partition}] goes on at offset {found}, but the store has learned up to {next}: the topic is not the \
-             one that the store was filled from (deleted and created again?); set another broker.topic and store",
-            self.topic
+            "{topic} [{partition}] goes on at offset {found}, but the store has learned up to {next}: the topic is not the \
+             one that the store was filled from (deleted and created again?); set another broker.topic and store"
         );
         kafka_link::refused(&self.broker, "read from", reason)
     }
@@ -119,15 +125,17 @@ impl KafkaConsumer {
     /// Takes a record over, and moves on past it.
     fn hand_out(&self, message: &BorrowedMessage<'_>) -> Result<RawEvent, LogError> {
         let (partition, offset) = (message.partition(), message.offset());
+        let topic = self.topics.iter().find(|topic| ***topic == *message.topic());
+        let topic = topic.expect("only what was subscribed to comes");
         let mut next = self.group().next();
-        if let Some(next) = next.get(&self.topic, partition)
+        if let Some(next) = next.get(topic, partition)
             && offset < next
         {
-            return Err(self.not_the_log(partition, next, offset));
+            return Err(self.not_the_log(topic, partition, next, offset));
         }
-        next.set(Arc::clone(&self.topic), partition, offset + 1);
+        next.set(Arc::clone(topic), partition, offset + 1);
         Ok(RawEvent {
-            position: Position { topic: Arc::clone(&self.topic), partition, offset },
+            position: Position { topic: Arc::clone(topic), partition, offset },
             timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
             key: message.key().map(<[u8]>::to_vec),
             payload: message.payload().unwrap_or_default().to_vec(),
@@ -278,20 +286,26 @@ impl Consumer for KafkaConsumer {
     }
 
     fn lag(&self) -> BoxFuture<'static, Result<Vec<PartitionLag>, LogError>> {
-        let (asker, broker, topic) = (Arc::clone(&self.asker), self.broker.clone(), Arc::clone(&self.topic));
+        let (asker, broker, topics) = (Arc::clone(&self.asker), self.broker.clone(), self.topics.clone());
         let (assigned, next, link) = (self.client.assignment(), self.group().next().clone(), Arc::clone(&self.link));
         Box::pin(async move {
             let assigned =
                 assigned.map_err(|error| kafka_link::failed(&broker, "ask for the assignment of", &error))?;
-            let partitions: Vec<_> = assigned.elements().iter().map(TopicPartitionListElem::partition).collect();
-            let ends = watermarks(asker, &broker, &topic, partitions.clone()).await?;
+            let partitions_of = |topic: &Arc<str>| -> Vec<i32> {
+                assigned.elements_for_topic(topic).iter().map(TopicPartitionListElem::partition).collect()
+            };
+            let mut lags = Vec::with_capacity(assigned.count());
+            for topic in topics {
+                let partitions = partitions_of(&topic);
+                let ends = watermarks(Arc::clone(&asker), &broker, &topic, partitions.clone()).await?;
+                lags.extend(partitions.into_iter().zip(ends).map(|(partition, (low, end))| {
+                    let position = next.get(&topic, partition).unwrap_or(low);
+                    PartitionLag { topic: Arc::clone(&topic), partition, position, end }
+                }));
+            }
             // An idle topic brings no record to tell it by.
             link.answered();
-            let lag = |(partition, (low, end))| {
-                let position = next.get(&topic, partition).unwrap_or(low);
-                PartitionLag { topic: Arc::clone(&topic), partition, position, end }
-            };
-            Ok(partitions.into_iter().zip(ends).map(lag).collect())
+            Ok(lags)
         })
     }
 

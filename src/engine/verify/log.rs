@@ -1,7 +1,7 @@
 //! Compares the offsets that the log holds with those of the stored events and dead letters.
 //!
 //! Every record up to the engine's offsets must be one or the other, and each of them that has not expired must have its
-//! record.
+//! record. Topics of items and users are left out: they only change the catalogue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,13 @@ pub(super) async fn check(
     let all: i64 = upto.iter().map(|(.., next)| next).sum();
     let told = Arc::clone(watch);
     let read = move |records| told(Step::ReadLog, records, all as u64);
-    let partitions = audit::offsets_on_log(config, upto, read).await?;
+    // What only changes the catalogue leaves no trace by its offset.
+    let upto: Offsets = upto
+        .iter()
+        .filter(|(topic, ..)| config.topic(topic).kind.is_learned())
+        .map(|(topic, partition, next)| (Arc::clone(topic), partition, next))
+        .collect();
+    let partitions = audit::offsets_on_log(config, &upto, read).await?;
     Ok(compare(&partitions, base.map(|base| &base.offsets), &held.offsets))
 }
 

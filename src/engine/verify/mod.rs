@@ -112,7 +112,7 @@ pub async fn verify(
 ) -> Result<Verification, EngineError> {
     let state = store.state().await?;
     let manifests = store.manifests(usize::MAX).await?;
-    let held = scan::scan(store, &state, watch).await?;
+    let held = scan::scan(config, store, &state, watch).await?;
     let mut found = Verification {
         events: held.count,
         dead_letters: held.letters,

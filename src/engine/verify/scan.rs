@@ -7,6 +7,7 @@ use std::sync::Arc;
 use roaring::RoaringTreemap;
 
 use super::{NAMED, Step, Watch};
+use crate::config::Config;
 use crate::store::{Claim, LearnedEvent, Store, StoreError};
 
 /// Events, and positions of dead letters, read at once.
@@ -27,7 +28,7 @@ pub(super) struct Held {
     pub(super) offsets: BTreeMap<Partition, RoaringTreemap>,
 }
 
-pub(super) async fn scan(store: &dyn Store, state: &Claim, watch: &Watch) -> Result<Held, StoreError> {
+pub(super) async fn scan(config: &Config, store: &dyn Store, state: &Claim, watch: &Watch) -> Result<Held, StoreError> {
     let mut held = Held::default();
     let mut events = Events { held: &mut held, next: state.base + 1, back: 0, last: BTreeMap::new() };
     let last = state.progress.seq;
@@ -46,7 +47,7 @@ pub(super) async fn scan(store: &dyn Store, state: &Claim, watch: &Watch) -> Res
     told(&mut held.problems, holes, "places in the order of events are empty");
     told(&mut held.problems, back, "events stand at or before the one before them in their partition");
     letters(store, state, &mut held).await?;
-    compare(state, &mut held);
+    compare(state, &mut held, |topic| config.topic(topic).kind.is_learned());
     Ok(held)
 }
 
@@ -126,9 +127,10 @@ async fn letters(store: &dyn Store, state: &Claim, held: &mut Held) -> Result<()
 }
 
 /// Each partition's last offset is an event or a dead letter: the state moves on with nothing else.
-fn compare(state: &Claim, held: &mut Held) {
+/// `is_learned` is of topics: what only changes the catalogue leaves no trace by its offset.
+fn compare(state: &Claim, held: &mut Held, is_learned: impl Fn(&str) -> bool) {
     let mut problems = Vec::new();
-    for (topic, partition, next) in state.progress.offsets.iter() {
+    for (topic, partition, next) in state.progress.offsets.iter().filter(|(topic, ..)| is_learned(topic)) {
         let last = held.offsets.get(&(Arc::clone(topic), partition)).and_then(RoaringTreemap::max);
         let stands = last.map_or(0, |last| last as i64 + 1);
         // The state of a store that began with a snapshot may be that snapshot's.

@@ -5,7 +5,7 @@ use std::io::Write;
 use async_trait::async_trait;
 
 use super::*;
-use crate::capture::producer::{Deliveries, Producer, Receipt, Record};
+use crate::capture::producer::{Deliveries, Pending, Producer, Record};
 use crate::capture::{LogError, User};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -144,7 +144,7 @@ impl Producer for Silent {
         std::future::pending().await
     }
 
-    async fn append(&self, _: Vec<Record>) -> Result<Vec<Receipt>, LogError> {
+    async fn post(&self, _: Record) -> Result<Pending, LogError> {
         std::future::pending().await
     }
 

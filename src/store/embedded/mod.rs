@@ -28,7 +28,8 @@ use crate::consume::Position;
 use crate::decode::Reason;
 use crate::fault::{self, Point};
 
-const FILE: &str = "store.db";
+/// Name of the file.
+pub(crate) const FILE: &str = "store.db";
 
 /// The store in one file.
 pub(super) struct EmbeddedStore {
@@ -48,6 +49,32 @@ pub(super) async fn open(config: &StoreConfig) -> Result<EmbeddedStore, StoreErr
     Ok(EmbeddedStore { file: Arc::new(file) })
 }
 
+/// Where the engine stands by the file, which is opened to read and not changed; none where there is no file, or an
+/// empty one, or one of an older freshet, which the engine will bring up to date.
+pub(crate) fn look(folder: &Path) -> Result<Option<Claim>, StoreError> {
+    let path = folder.join(FILE);
+    let location = path.display().to_string();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let claim = schema::open_reader(&path).and_then(|reader| {
+        let current = schema::is_current(&reader, &path)?;
+        Ok(if current { Some(rows::engine(&reader)?) } else { None })
+    });
+    claim.map_err(|error| unopened(location, error))
+}
+
+fn unopened(location: String, error: OpenError) -> StoreError {
+    match error {
+        OpenError::Unsuitable(reason) => StoreError::Unsuitable { location, reason },
+        OpenError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+            let reason = "it is not an SQLite file; move it away, or set another store.data_dir".into();
+            StoreError::Unsuitable { location, reason }
+        }
+        OpenError::Sqlite(error) => failure(location, "open the store", &error),
+    }
+}
+
 impl File {
     fn open(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join(FILE);
@@ -60,12 +87,7 @@ impl File {
         let connections = schema::open_writer(&path).and_then(|writer| Ok((writer, schema::open_reader(&path)?)));
         match connections {
             Ok((writer, reader)) => Ok(Self { location, writer: Mutex::new(writer), reader: Mutex::new(reader) }),
-            Err(OpenError::Unsuitable(reason)) => Err(StoreError::Unsuitable { location, reason }),
-            Err(OpenError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-                let reason = "it is not an SQLite file; move it away, or set another store.data_dir".into();
-                Err(StoreError::Unsuitable { location, reason })
-            }
-            Err(OpenError::Sqlite(error)) => Err(failure(location, "open the store", &error)),
+            Err(error) => Err(unopened(location, error)),
         }
     }
 
@@ -109,6 +131,11 @@ impl File {
             }
             rows::insert_events(transaction, &write.events)?;
             letters::insert(transaction, &write.rejects)?;
+            if !(write.items.is_empty() && write.users.is_empty()) {
+                rows::put_items(transaction, &write.items)?;
+                rows::put_users(transaction, &write.users)?;
+                rows::raise_catalog_version(transaction)?;
+            }
             rows::set_engine(transaction, epoch, &write.progress)?;
             fault::pass(Point::Written);
             Ok(())

@@ -148,6 +148,12 @@ fn name(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE engine SET store_id = ?1", [name]).map(|_| ())
 }
 
+/// Whether the tables are of this version; an error as that of [`is_new`].
+pub(super) fn is_current(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(!is_new(connection, path)? && version == SCHEMA_VERSION)
+}
+
 /// Whether the file is empty; an error if it is neither empty nor a store that this program can use.
 fn is_new(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));

@@ -21,7 +21,11 @@ const SERVER_SELECTION: Duration = Duration::from_secs(5);
 /// Longest that a majority may take to acknowledge a write.
 const ACKNOWLEDGE: Duration = Duration::from_secs(30);
 
-const NOT_A_REPLICA_SET: &str = "the server is not a replica set, and only a replica set has transactions; one node is \
+/// What a server does to whoever has no certificate, among others.
+const CLOSED: &str = "the server closes the connection as soon as it is encrypted: if it asks for a client certificate, add \
+    tlsCertificateKeyFile=/path/to/client.pem to store.uri";
+
+pub(crate) const NOT_A_REPLICA_SET: &str = "the server is not a replica set, and only a replica set has transactions; one node is \
     enough: start it as `mongod --replSet rs0`, then run `mongosh --eval 'rs.initiate()'` once";
 
 /// Waits for the server, checks it, creates the indexes.
@@ -51,7 +55,7 @@ impl Hello<'_> {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if !may_pass(&error) {
+            if !may_pass(&error) || tls_advice(&place.gist(&error)).is_some() {
                 return Err(self.refused(place, &error));
             }
             if !std::mem::replace(&mut warned, true) {
@@ -65,7 +69,9 @@ impl Hello<'_> {
     }
 
     async fn say(&self, place: &mut Place) -> Result<(Client, Document), Error> {
-        let mut options = ClientOptions::parse(self.uri).await?;
+        let parsed = tokio::time::timeout(SERVER_SELECTION, ClientOptions::parse(self.uri)).await;
+        let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "DNS does not tell the servers of this name");
+        let mut options = parsed.map_err(late)??;
         if let Some(password) = options.credential.as_ref().and_then(|credential| credential.password.clone()) {
             place.hide(password);
         }
@@ -87,6 +93,10 @@ impl Hello<'_> {
     }
 
     fn refused(&self, place: &Place, error: &Error) -> StoreError {
+        let reason = place.gist(error);
+        if let Some(advice) = tls_advice(&reason) {
+            return place.unsuitable(format!("{reason}; {advice}"));
+        }
         match &*error.kind {
             ErrorKind::Authentication { .. } => place.unsuitable(format!(
                 "{}; check the user, the password and authSource in store.uri",
@@ -109,6 +119,7 @@ impl Hello<'_> {
         if reason.contains(NOT_INITIATED) {
             return place.unsuitable(format!("{reason}; run `mongosh --eval 'rs.initiate()'` once"));
         }
+        let reason = if reason.contains("close_notify") { CLOSED } else { &reason };
         place.unavailable(
             "connect to MongoDB",
             format!(
@@ -118,6 +129,27 @@ impl Hello<'_> {
             ),
         )
     }
+}
+
+/// What to do about TLS that waiting cannot mend, by what the driver says.
+pub(crate) fn tls_advice(reason: &str) -> Option<&'static str> {
+    let says = |parts: &[&str]| parts.iter().any(|part| reason.contains(part));
+    if says(&["PEM-encoded"]) {
+        return Some("tlsCAFile and tlsCertificateKeyFile in store.uri name PEM files that this process can read");
+    }
+    if says(&["NotValidForName"]) {
+        return Some("connect by a name that is in the server's certificate, or have it issued for this one");
+    }
+    if says(&["certificate expired"]) {
+        return Some("renew the server's certificate, and check this machine's clock");
+    }
+    if says(&["invalid peer certificate"]) {
+        return Some("add tlsCAFile=/path/to/ca.pem to store.uri: the CA that has signed the server's certificate");
+    }
+    says(&["received fatal alert"]).then_some(
+        "the server asks for a client certificate: add tlsCertificateKeyFile=/path/to/client.pem to store.uri, with the \
+         certificate and its key",
+    )
 }
 
 fn check_replica_set(place: &Place, hello: &Document) -> Result<(), StoreError> {

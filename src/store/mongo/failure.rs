@@ -28,9 +28,9 @@ pub(super) const NOT_INITIATED: &str = "the replica set is not initiated";
 
 /// The server that errors speak of.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Shown to people.
-    pub(super) location: String,
+    pub(crate) location: String,
     /// Never shown.
     secrets: Vec<String>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Patience {
 }
 
 impl Place {
-    pub(super) fn new(uri: &str, database: &str) -> Self {
+    pub(crate) fn new(uri: &str, database: &str) -> Self {
         Self {
             location: format!("{}/{database}", mask_uri(uri)),
             secrets: userinfo(uri).map(String::from).into_iter().collect(),
@@ -50,14 +50,14 @@ impl Place {
     }
 
     /// Keeps a text out of everything that is shown.
-    pub(super) fn hide(&mut self, secret: String) {
+    pub(crate) fn hide(&mut self, secret: String) {
         if !secret.is_empty() {
             self.secrets.push(secret);
         }
     }
 
     /// What went wrong, in a line and without secrets.
-    pub(super) fn gist(&self, error: &Error) -> String {
+    pub(crate) fn gist(&self, error: &Error) -> String {
         let text = describe(error);
         self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "***"))
     }
@@ -156,8 +156,18 @@ fn describe(error: &Error) -> String {
             errors.dedup();
             if errors.is_empty() { message.clone() } else { errors.join("; ") }
         }
+        ErrorKind::DnsResolve { message, .. } => no_record(message).unwrap_or_else(|| message.clone()),
         kind => kind.to_string(),
     }
+}
+
+/// What the resolver says of a name without a record, in words.
+fn no_record(message: &str) -> Option<String> {
+    let (_, query) = message.split_once("no records found for Query")?;
+    let (_, name) = query.split_once("Name(\"")?;
+    let (name, rest) = name.split_once("\")")?;
+    let kind = if rest.contains("SRV") { "SRV" } else { "TXT" };
+    Some(format!("DNS has no {kind} record of {}", name.trim_end_matches('.')))
 }
 
 /// `user:password` of a connection string. Up to the last `@`, since a password may hold one that should be encoded.
@@ -206,6 +216,14 @@ mod tests {
         assert!(!gist.contains("p@ss") && !gist.contains("p%40ss"), "{gist}");
         assert!(gist.contains("cannot log in"), "{gist}");
         assert_eq!(place.location, "mongodb://host/freshet");
+    }
+
+    #[test]
+    fn a_name_without_a_record_is_told_in_words() {
+        let said =
+            "DNS error: no records found for Query { name: Name(\"_mongodb._tcp.a.example.\"), query_type: SRV }";
+        assert_eq!(no_record(said).unwrap(), "DNS has no SRV record of _mongodb._tcp.a.example");
+        assert_eq!(no_record("DNS error: no connections available"), None);
     }
 
     #[test]

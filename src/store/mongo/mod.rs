@@ -3,6 +3,7 @@
 //! Events, rejects and offsets go through [`transaction`]; the rest is here. Blocks and the catalogue need no
 //! transaction: a block is named by its hash and is seen only through a manifest, which is written last.
 
+mod catalog;
 mod connect;
 mod documents;
 mod events;
@@ -10,6 +11,9 @@ mod failure;
 mod letters;
 mod prune;
 mod transaction;
+
+pub(crate) use self::connect::{NOT_A_REPLICA_SET, tls_advice};
+pub(crate) use self::failure::Place;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,11 +25,10 @@ use futures::TryStreamExt;
 use mongodb::bson::{Document, doc, from_document};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::{Collection, Database};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use self::documents::{BlockDoc, CATALOG_ID, ENGINE_ID, EngineDoc, by_id, from_id};
-use self::failure::{DUPLICATE_KEY, Place};
+use self::documents::{BlockDoc, ENGINE_ID, EngineDoc};
+use self::failure::DUPLICATE_KEY;
 use self::transaction::{NewSnapshot, Writer};
 use super::{
     Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Hash, LearnedEvent,
@@ -43,10 +46,6 @@ const BLOCKS_AT_ONCE: usize = 256;
 const BYTES_AT_ONCE: usize = 24 << 20;
 /// Most bytes of a block: a document may have 16 MiB, its hash and size included.
 const MAX_BLOCK: usize = (16 << 20) - 1024;
-/// Fields of catalogue entries that no data set tells.
-const OF_OPERATOR: [&str; 2] = ["labels", "hidden"];
-/// Catalogue entries in one command.
-const ENTRIES_AT_ONCE: usize = 2000;
 
 /// The store in one MongoDB database.
 pub(super) struct MongoStore {
@@ -107,57 +106,6 @@ impl MongoStore {
         let names: Vec<_> = hashes.iter().map(ToString::to_string).collect();
         let found = self.database.collection::<BlockDoc>("blocks").find(doc! {"_id": {"$in": names}}).await?;
         found.map_ok(|doc| (doc.hash, Block::from(doc))).try_collect().await
-    }
-
-    /// Adds or replaces what a data set tells; what an operator has set stays.
-    async fn upsert<T: Serialize>(&self, collection: &str, entries: &[T]) -> Result<(), Error> {
-        for entries in entries.chunks(ENTRIES_AT_ONCE) {
-            let replace = |entry: &T| {
-                let mut document = by_id(entry)?;
-                let mut kept = Document::new();
-                for name in OF_OPERATOR {
-                    document.remove(name);
-                    kept.insert(name, format!("${name}"));
-                }
-                let id = document.get("_id").cloned();
-                let merged = vec![doc! {"$replaceWith": {"$mergeObjects": [{"$literal": document}, kept]}}];
-                Ok(doc! {"q": {"_id": id}, "u": merged, "upsert": true})
-            };
-            let updates: Vec<_> = entries.iter().map(replace).collect::<Result<_, Error>>()?;
-            let command = doc! {"update": collection, "updates": updates, "ordered": false, "writeConcern": {"w": "majority", "j": true}};
-            let answer = self.database.run_command(command).await?;
-            if let Some(failed) = answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
-                return Err(std::io::Error::other(failed.to_string()).into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds or replaces one entry as a whole.
-    async fn set<T: Serialize + Sync>(&self, collection: &str, entry: &T) -> Result<(), Error> {
-        let document = by_id(entry)?;
-        let same = doc! {"_id": document.get("_id").cloned()};
-        self.database.collection::<Document>(collection).replace_one(same, document).upsert(true).await?;
-        self.raise_catalog_version().await
-    }
-
-    /// Last of a change, so that whoever sees the new version sees what is new.
-    async fn raise_catalog_version(&self) -> Result<(), Error> {
-        let engine: Collection<Document> = self.database.collection("engine");
-        let next = doc! {"$inc": {"version": 1_i64}};
-        engine.update_one(doc! {"_id": CATALOG_ID}, next).upsert(true).await.map(|_| ())
-    }
-
-    async fn all<T: DeserializeOwned>(&self, collection: &str) -> Result<Vec<T>, Error> {
-        let entries: Collection<Document> = self.database.collection(collection);
-        let found = entries.find(doc! {}).sort(doc! {"_id": 1}).await?;
-        found.and_then(async |document| from_id(document)).try_collect().await
-    }
-
-    async fn read_catalog_version(&self) -> Result<u64, Error> {
-        let engine: Collection<Document> = self.database.collection("engine");
-        let found = engine.find_one(doc! {"_id": CATALOG_ID}).await?;
-        Ok(found.and_then(|document| document.get_i64("version").ok()).unwrap_or(0) as u64)
     }
 
     /// A manifest, or `None` with a warning for one that this program cannot read: an older snapshot serves as well.
@@ -328,31 +276,28 @@ impl Store for MongoStore {
     }
 
     async fn put_catalog(&self, items: &[Item], users: &[User]) -> Result<(), StoreError> {
-        self.ask("store the catalogue", async {
-            self.upsert("items", items).await?;
-            self.upsert("users", users).await?;
-            self.raise_catalog_version().await
-        })
-        .await
+        self.ask("store the catalogue", catalog::put(&self.database, &mut None, items, users)).await
     }
 
     async fn set_item(&self, item: &Item) -> Result<(), StoreError> {
-        self.ask("store an item", self.set("items", item)).await
+        self.ask("store an item", catalog::set(&self.database, "items", item)).await
     }
 
     async fn set_user(&self, user: &User) -> Result<(), StoreError> {
-        self.ask("store a user", self.set("users", user)).await
+        self.ask("store a user", catalog::set(&self.database, "users", user)).await
     }
 
     async fn catalog_version(&self) -> Result<u64, StoreError> {
-        self.ask("read the catalogue's version", self.read_catalog_version()).await
+        self.ask("read the catalogue's version", catalog::version(&self.database)).await
     }
 
     async fn catalog(&self) -> Result<Catalog, StoreError> {
         self.ask("read the catalogue", async {
             // First, so that what changes meanwhile is noticed by the next look at the version.
-            let version = self.read_catalog_version().await?;
-            Ok(Catalog { version, items: self.all("items").await?, users: self.all("users").await? })
+            let version = catalog::version(&self.database).await?;
+            let (items, users) =
+                (catalog::all(&self.database, "items").await?, catalog::all(&self.database, "users").await?);
+            Ok(Catalog { version, items, users })
         })
         .await
     }

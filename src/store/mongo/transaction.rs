@@ -16,6 +16,7 @@ use mongodb::options::{ReadConcern, ReturnDocument};
 use mongodb::{ClientSession, Collection, Database};
 use tokio::sync::Mutex;
 
+use super::catalog;
 use super::documents::{BlockId, DeadLetterDoc, ENGINE_ID, EngineDoc, EventDoc};
 use super::failure::{Patience, Place, may_pass};
 use crate::fault::{self, Point};
@@ -264,7 +265,12 @@ impl Work<'_> {
     /// Writes what is beside the engine's document; whether what the work supposes still holds.
     async fn write(&self, database: &Database, session: &mut ClientSession, place: &Place) -> Result<bool, Failure> {
         match self {
-            Self::Persist(write) => insert_events(database, session, write).await?,
+            Self::Persist(write) => {
+                insert_events(database, session, write).await?;
+                if !(write.items.is_empty() && write.users.is_empty()) {
+                    catalog::put(database, &mut Some(session), &write.items, &write.users).await?;
+                }
+            }
             Self::Snapshot(NewSnapshot { manifest, blocks, .. }) => {
                 rules::check_present(&place.location, manifest, &missing(database, session, blocks).await?)?;
                 let snapshots = database.collection::<Manifest>("snapshots");

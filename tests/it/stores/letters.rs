@@ -22,7 +22,7 @@ async fn with_letters(store: &Arc<dyn Store>, letters: &[(&str, i32, i64, Reason
         let at = &reject.raw.position;
         progress.offsets.set(at.topic.clone(), at.partition, at.offset + 1);
     }
-    store.persist(epoch, &DurableWrite { events: Vec::new(), rejects, progress }).await.unwrap();
+    store.persist(epoch, &DurableWrite { rejects, progress, ..DurableWrite::default() }).await.unwrap();
 }
 
 fn places(letters: &[DeadLetter]) -> Vec<(&str, i32, i64)> {

@@ -118,6 +118,7 @@ contract! {
     blocks_without_a_manifest_are_no_snapshot,
     the_catalogue_is_replaced_by_id_and_its_version_moves,
     what_an_operator_sets_outlasts_a_data_set,
+    what_topics_tell_is_stored_with_the_offsets_after_it,
     reads_do_not_wait_for_writes,
     a_manifest_without_its_blocks_is_refused_and_changes_nothing,
     a_prune_keeps_what_the_rule_keeps_and_every_block_of_it,
@@ -164,7 +165,7 @@ fn progress(seq: u64, rejects: i64) -> Progress {
 
 fn write(seqs: std::ops::RangeInclusive<u64>) -> DurableWrite {
     let progress = progress(*seqs.end(), 0);
-    DurableWrite { events: seqs.map(event).collect(), rejects: Vec::new(), progress }
+    DurableWrite { events: seqs.map(event).collect(), progress, ..DurableWrite::default() }
 }
 
 fn manifest(seq: u64) -> Manifest {
@@ -229,9 +230,9 @@ async fn rejects_alone_move_the_offsets_and_a_repetition_of_them_changes_nothing
     let epoch = store.claim().await.unwrap().epoch;
     store.persist(epoch, &write(1..=5)).await.unwrap();
     let rejects = |from: i64, to: i64| DurableWrite {
-        events: Vec::new(),
         rejects: (from..to).map(|offset| reject(offset, Reason::Empty)).collect(),
         progress: progress(5, to - 5),
+        ..DurableWrite::default()
     };
     store.persist(epoch, &rejects(5, 7)).await.unwrap();
     store.persist(epoch, &rejects(7, 8)).await.unwrap();
@@ -459,6 +460,26 @@ async fn what_an_operator_sets_outlasts_a_data_set(store: Arc<dyn Store>) {
     assert_eq!(catalog.users, [User { age: Some(24), ..user }]);
     store.set_item(&item("Shown")).await.unwrap();
     assert_eq!(store.catalog().await.unwrap().items, [item("Shown")]);
+}
+
+async fn what_topics_tell_is_stored_with_the_offsets_after_it(store: Arc<dyn Store>) {
+    let epoch = store.claim().await.unwrap().epoch;
+    let item = |title: &str| Item { id: "a".into(), title: title.into(), ..Item::default() };
+    let hidden = Item { labels: vec!["staff pick".into()], hidden: true, ..item("Ours") };
+    store.set_item(&hidden).await.unwrap();
+    let first = store.catalog_version().await.unwrap();
+    let user = User { id: "1".into(), age: Some(24), ..User::default() };
+    let told = DurableWrite { items: vec![item("Old"), item("New")], users: vec![user.clone()], ..write(1..=3) };
+    store.persist(epoch, &told).await.unwrap();
+    let catalog = store.catalog().await.unwrap();
+    assert!(catalog.version > first);
+    assert_eq!((&catalog.items[..], &catalog.users[..]), (&[Item { title: "New".into(), ..hidden }][..], &[user][..]));
+    // A repetition and a superseded engine change nothing.
+    store.persist(epoch, &told).await.unwrap();
+    store.claim().await.unwrap();
+    let late = DurableWrite { items: vec![item("Late")], ..write(4..=5) };
+    assert!(matches!(store.persist(epoch, &late).await, Err(StoreError::Superseded { .. })));
+    assert_eq!(store.catalog().await.unwrap(), catalog);
 }
 
 async fn reads_do_not_wait_for_writes(store: Arc<dyn Store>) {

@@ -26,6 +26,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Listener {
     /// `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
     pub(crate) protocol: &'static str,
+    /// Further listeners, each on a port of its own: name, protocol, and the host that the broker tells clients.
+    pub(crate) more: Vec<(&'static str, &'static str, &'static str)>,
     /// Lines for `server.properties`: key stores, enabled mechanisms. The listener is named `CLIENT`.
     pub(crate) server: Vec<(String, String)>,
     /// Arguments for the storage format, such as `--add-scram` with a user.
@@ -36,7 +38,7 @@ pub(crate) struct Listener {
 
 impl Default for Listener {
     fn default() -> Self {
-        Self { protocol: "PLAINTEXT", server: Vec::new(), format: Vec::new(), client: Vec::new() }
+        Self { protocol: "PLAINTEXT", more: Vec::new(), server: Vec::new(), format: Vec::new(), client: Vec::new() }
     }
 }
 
@@ -46,6 +48,8 @@ pub(crate) struct Kafka {
     server: Server,
     port: u16,
     listener: Listener,
+    /// Ports of `listener.more`.
+    more: Vec<u16>,
 }
 
 impl Kafka {
@@ -63,7 +67,8 @@ impl Kafka {
     /// As [`Kafka::start`], on any kind of listener, with the reason why it cannot.
     pub(crate) fn try_start(listener: Listener) -> Result<Self, String> {
         super::installed("kafka/libs")?;
-        let mut kafka = Self { server: Server::new("kafka")?, port: process::free_port(), listener };
+        let more = listener.more.iter().map(|_| process::free_port()).collect();
+        let mut kafka = Self { server: Server::new("kafka")?, port: process::free_port(), listener, more };
         let properties = kafka.server_properties(process::free_port(), process::free_port());
         let file = kafka.server.dir().join("server.properties");
         fs::write(&file, properties).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
@@ -75,6 +80,12 @@ impl Kafka {
     /// Bootstrap servers; the same after a restart.
     pub(crate) fn servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Bootstrap servers of a further listener.
+    pub(crate) fn servers_of(&self, name: &str) -> String {
+        let at = self.listener.more.iter().position(|(known, ..)| *known == name).expect("the listener was asked for");
+        format!("127.0.0.1:{}", self.more[at])
     }
 
     /// Kills it as `kill -9` does. Its log stays.
@@ -120,12 +131,18 @@ impl Kafka {
         let Self { port, listener, .. } = self;
         let protocol = listener.protocol;
         let dir = self.server.dir().join("log");
+        let (mut more, mut told, mut protocols) = (String::new(), String::new(), String::new());
+        for ((name, protocol, host), port) in listener.more.iter().zip(&self.more) {
+            write!(more, ",{name}://127.0.0.1:{port}").expect("a string takes any text");
+            write!(told, ",{name}://{host}:{port}").expect("a string takes any text");
+            write!(protocols, ",{name}:{protocol}").expect("a string takes any text");
+        }
         let mut properties = format!(
             "process.roles=broker,controller
 node.id=1
-listeners=CLIENT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal_port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=CLIENT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal_port}
-listener.security.protocol.map=CLIENT:{protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=CLIENT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal_port},CONTROLLER://127.0.0.1:{controller_port}{more}
+advertised.listeners=CLIENT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal_port}{told}
+listener.security.protocol.map=CLIENT:{protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 inter.broker.listener.name=INTERNAL
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}

@@ -15,6 +15,16 @@ const ALREADY_INITIALIZED: i32 = 23;
 pub(crate) struct Mongod {
     server: Server,
     port: u16,
+    guard: Guard,
+}
+
+/// What stands between a mongod and its clients; nothing by default.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guard {
+    /// Flags of `mongod`: TLS, and a key file, which turns the asking for a login on.
+    pub(crate) flags: Vec<String>,
+    /// Options of the connection string that reach it, each as `&name=value`.
+    pub(crate) options: String,
 }
 
 impl Mongod {
@@ -32,15 +42,25 @@ impl Mongod {
 
     /// As [`Mongod::start`], with the reason why it cannot.
     pub(crate) fn try_start() -> Result<Self, String> {
+        Self::try_start_with(Guard::default())
+    }
+
+    /// As [`Mongod::try_start`], behind TLS or a login. Without a user yet, only from this machine.
+    pub(crate) fn try_start_with(guard: Guard) -> Result<Self, String> {
         super::installed("mongod")?;
-        let mut mongod = Self { server: Server::new("mongod")?, port: process::free_port() };
+        let mut mongod = Self { server: Server::new("mongod")?, port: process::free_port(), guard };
         mongod.launch()?;
         Ok(mongod)
     }
 
     /// Connection string; the same after a restart.
     pub(crate) fn uri(&self) -> String {
-        format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port)
+        format!("mongodb://{}/?directConnection=true{}", self.address(), self.guard.options)
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Kills it as `kill -9` does. Its data stays.
@@ -85,6 +105,8 @@ impl Mongod {
             "--setParameter",
             "diagnosticDataCollectionEnabled=false",
         ];
+        let mut command = command.map(str::to_owned).to_vec();
+        command.extend(self.guard.flags.iter().cloned());
         process::off_runtime(|runtime| {
             self.server.start(&command, || runtime.block_on(become_primary(&uri)).map_err(|e| e.to_string()))
         })

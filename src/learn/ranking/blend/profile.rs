@@ -74,7 +74,7 @@ fn told(row: &[f32]) -> (u32, f32) {
 }
 
 fn genres(bits: u32) -> impl Iterator<Item = usize> {
-    std::iter::successors(Some(bits), |bits| Some(bits & (bits - 1)))
+    std::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)))
         .take_while(|bits| *bits != 0)
         .map(|bits| bits.trailing_zeros() as usize)
 }
