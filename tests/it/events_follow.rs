@@ -7,7 +7,8 @@ use std::time::Duration;
 use freshet::decode::Reason;
 use serde_json::{Value, json};
 
-use crate::events_export::{Site, of_arrow_stream};
+use crate::events_export::of_arrow_stream;
+use crate::events_site::Site;
 use crate::program::{Freshet, Running};
 use crate::support::{self, Mongod};
 

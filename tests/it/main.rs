@@ -21,6 +21,7 @@ mod evaluate;
 mod events;
 mod events_export;
 mod events_follow;
+mod events_site;
 mod golden;
 mod interop;
 mod kinds;

