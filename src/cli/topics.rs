@@ -326,8 +326,8 @@ async fn delete(admin: &Admin, config: &Config, name: &str, yes: bool) -> anyhow
         usage("there is no terminal to ask on whether the topic is to be deleted; --yes deletes it without asking");
     }
     let topic = admin.topic(name).await.map_err(in_words)?;
-    if name == config.broker.topic {
-        let warning = "this is the topic that the engine reads (broker.topic); an engine that runs will stop, \
+    if config.topics_read().any(|read| read == name) {
+        let warning = "this is a topic that the engine reads (broker.topic, [topics]); an engine that runs will stop, \
                        and one that starts on the same store will refuse the new topic";
         out::tell(&format!("{} {warning}", "warning:".yellow()));
     }

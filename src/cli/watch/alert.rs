@@ -311,7 +311,7 @@ impl Alert {
             _ => "the last one is no JSON object".to_owned(),
         };
         Some(format!(
-            "--alert '{alert}': {messages} {}; {there}, and there are {}",
+            "--alert '{alert}': {messages} {}; {there}; always there are {}",
             unseen.join(", "),
             NAMES.join(", ")
         ))

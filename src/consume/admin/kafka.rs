@@ -27,6 +27,8 @@ use crate::config::BrokerConfig;
 /// How often it is looked whether a topic has come or gone, and how long at most.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOK_FOR: Duration = Duration::from_secs(10);
+/// Longest time after which settings that were taken are to be seen.
+const SETTLE_FOR: Duration = Duration::from_secs(5);
 
 /// A cluster.
 #[derive(Clone, Debug)]
@@ -197,29 +199,39 @@ impl KafkaAdmin {
         self.seen(name, move |parts| parts.is_none_or(|parts| parts as i32 >= partitions)).await
     }
 
-    /// The request sets all settings of a topic at once, so that those it has go with those that change.
+    /// The request sets all settings of a topic at once, so that those it has go with those that change. The client does
+    /// not tell what the cluster has refused, so that it is looked at afterwards.
     async fn set(&self, name: &str, changes: BTreeMap<String, Option<String>>) -> Result<(), AdminError> {
         let entries = self.entries(&[name]).await?.remove(name).unwrap_or_default();
-        let of_topic = entries.into_iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
-        let mut all: BTreeMap<String, String> = of_topic.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+        if let Some(unknown) = changes.keys().find(|key| entries.iter().all(|entry| entry.name != **key)) {
+            return Err(unknown_setting(name, unknown, &entries));
+        }
+        let mut wanted = of_topic(entries);
         for (name, value) in changes {
             match value {
-                Some(value) => drop(all.insert(name, value)),
-                None => drop(all.remove(&name)),
+                Some(value) => drop(wanted.insert(name, value)),
+                None => drop(wanted.remove(&name)),
             }
         }
         let mut config = AlterConfig::new(ResourceSpecifier::Topic(name));
-        for (name, value) in &all {
+        for (name, value) in &wanted {
             config = config.set(name, value);
         }
         let (client, options) = (self.client()?, self.options());
         let altered = client.alter_configs([&config], &options).await;
         tokio::task::spawn_blocking(move || drop(client));
         let altered = altered.map_err(|error| self.failed("alter a topic of", &error))?;
-        match altered.into_iter().next() {
-            Some(Err((_, code))) => Err(refused("alter topic", name, code)),
-            _ => Ok(()),
+        if let Some(Err((_, code))) = altered.into_iter().next() {
+            return Err(refused("alter topic", name, code));
         }
+        let deadline = Instant::now() + SETTLE_FOR;
+        while of_topic(self.entries(&[name]).await?.remove(name).unwrap_or_default()) != wanted {
+            if Instant::now() > deadline {
+                return Err(refused("alter topic", name, RDKafkaErrorCode::InvalidConfig));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     pub(super) async fn delete(&self, name: &str) -> Result<(), AdminError> {
@@ -396,6 +408,21 @@ fn differing(entry: &ConfigEntry) -> Option<Setting> {
     };
     let value = entry.value.clone().filter(|_| !entry.is_sensitive);
     Some(Setting { name: entry.name.clone(), value, set_by })
+}
+
+/// The settings that the topic itself has.
+fn of_topic(entries: Vec<ConfigEntry>) -> BTreeMap<String, String> {
+    let of_topic = entries.into_iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
+    of_topic.filter_map(|entry| Some((entry.name, entry.value?))).collect()
+}
+
+fn unknown_setting(topic: &str, unknown: &str, entries: &[ConfigEntry]) -> AdminError {
+    let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    let meant = names.iter().find(|name| strsim::damerau_levenshtein(name, unknown) <= 3);
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    let all: Vec<_> = names.into_iter().collect();
+    let reason = format!("a setting is unknown, {unknown:?}{meant} (there are {})", all.join(", "));
+    AdminError::Refused { action: "alter topic", name: topic.to_owned(), reason }
 }
 
 /// What the cluster's refusal means.

@@ -47,6 +47,8 @@ pub(super) struct KafkaWatcher {
     /// Topics to read when the ones before are at their end: librdkafka tells the end of a partition without its topic.
     later: Vec<Vec<Place>>,
     looked: Instant,
+    /// Whether the last look was answered.
+    answered: bool,
 }
 
 impl KafkaWatcher {
@@ -82,7 +84,9 @@ impl KafkaWatcher {
             topics = vec![topics.concat()];
         }
         let looked = Instant::now();
-        let mut watcher = Self { client, link, broker, wish, places: Vec::new(), current: 0, later: topics, looked };
+        let places = Vec::new();
+        let mut watcher =
+            Self { client, link, broker, wish, places, current: 0, later: topics, looked, answered: true };
         if watcher.wish.group.is_none() {
             watcher.next_topics()?;
         }
@@ -182,7 +186,11 @@ impl KafkaWatcher {
             (_, Some(Code::GroupAuthorizationFailed)) if self.wish.group.is_none() => {}
             (KafkaError::MessageConsumptionFatal(_), _) => return Err(self.failed(error)),
             (_, Some(code)) if is_final(code) => return Err(self.failed(error)),
-            _ => self.link.has_failed(error),
+            // One connection of several may fail, such as that to a coordinator.
+            _ if self.link.is_away() || partitions_of_topics(&self.client, LOOK_TIMEOUT).is_err() => {
+                self.link.has_failed(error);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -195,8 +203,13 @@ impl KafkaWatcher {
 
     fn look(&mut self) -> Result<(), WatchError> {
         self.looked = Instant::now();
-        let Ok(found) = partitions_of_topics(&self.client, LOOK_TIMEOUT) else { return Ok(()) };
-        self.link.answered();
+        let found = partitions_of_topics(&self.client, LOOK_TIMEOUT);
+        let answered_before = std::mem::replace(&mut self.answered, found.is_ok());
+        let Ok(found) = found else { return Ok(()) };
+        if answered_before {
+            // The second time: failures from before the first may still have been queued then.
+            self.link.answered();
+        }
         if let Some(gone) = self.wish.topics.iter().find(|topic| !found.contains_key(*topic)) {
             return Err(WatchError::Deleted(gone.clone()));
         }
