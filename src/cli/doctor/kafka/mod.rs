@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use self::look::{Link, Look};
@@ -18,8 +18,20 @@ use super::steps::{Fault, Found, Measured, Section, Stop, off_thread};
 use crate::capture::kafka_link::{self, Context};
 use crate::config::{BrokerConfig, Config};
 
-pub(super) const PLAN: &[&str] =
-    &["settings", "name", "connection", "handshake", "login", "brokers", "topic", "read", "group", "write", "clock"];
+pub(super) const PLAN: &[&str] = &[
+    "settings",
+    "name",
+    "connection",
+    "handshake",
+    "login",
+    "brokers",
+    "topics",
+    "topic",
+    "read",
+    "group",
+    "write",
+    "clock",
+];
 
 const PORT: u16 = 9092;
 const SETTING: &str = "broker.servers";
@@ -38,6 +50,7 @@ pub(super) async fn check(config: &Config, section: &mut Section) -> Result<(), 
     let there = section.step("connection", net::connections(&known, SETTING)).await?;
     let (asker, metadata) = meet(&broker, &link, &there, section).await?;
     section.step("brokers", reach(&asker, &metadata, section.limit)).await?;
+    section.step("topics", topics(config, &asker, section.limit)).await?;
     let partitions = section.step("topic", topic(&broker, &metadata, section.limit)).await;
     rights(&broker, partitions, section).await
 }
@@ -136,6 +149,26 @@ async fn reach(asker: &Asker, metadata: &Arc<Metadata>, limit: Duration) -> Resu
     let cluster = tokio::task::spawn_blocking(move || asker.client().fetch_cluster_id(Duration::from_millis(500)));
     let cluster = cluster.await.ok().flatten().map(|id| format!("; cluster {id}")).unwrap_or_default();
     Ok(Found::new((), format!("{}{cluster}", names.join(", "))))
+}
+
+/// Whether each topic of `[topics]` is there, or may be created.
+async fn topics(config: &Config, asker: &Asker, limit: Duration) -> Result<Found<()>, Fault> {
+    let mut told = Vec::with_capacity(config.topics.len());
+    for name in config.topics.keys() {
+        let broker = BrokerConfig { topic: name.clone(), ..config.broker.clone() };
+        let (asker, name_asked) = (Arc::clone(asker), name.clone());
+        let asking = move || asker.fetch_metadata(Some(&name_asked), limit.mul_f32(0.9));
+        let metadata = tokio::task::spawn_blocking(asking).await.expect("asking does not panic");
+        let failed = |error: KafkaError| Fault::new(kafka_link::reason(&error), "see the broker's log");
+        let found = topic(&broker, &metadata.map_err(failed)?, limit).await?;
+        told.push(if found.value > 0 {
+            format!("{name}: {} partitions", found.value)
+        } else {
+            format!("{name}: not there yet")
+        });
+    }
+    let detail = if told.is_empty() { "none beside the one below".to_owned() } else { told.join(", ") };
+    Ok(Found::new((), detail))
 }
 
 /// Whether the topic is there, or may be created. Its partitions, 0 where it is not there.
