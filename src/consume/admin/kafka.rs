@@ -227,7 +227,13 @@ impl KafkaAdmin {
         let deadline = Instant::now() + SETTLE_FOR;
         while of_topic(self.entries(&[name]).await?.remove(name).unwrap_or_default()) != wanted {
             if Instant::now() > deadline {
-                return Err(refused("alter topic", name, RDKafkaErrorCode::InvalidConfig));
+                let reason = "kafka has not taken it: a setting has a value that is not allowed, or the user of \
+                              [broker.properties] lacks the right to alter the topic";
+                return Err(AdminError::Refused {
+                    action: "alter topic",
+                    name: name.to_owned(),
+                    reason: reason.to_owned(),
+                });
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
