@@ -25,6 +25,7 @@ mod events_site;
 mod golden;
 mod interop;
 mod kinds;
+mod lastfm;
 mod model;
 mod packaging;
 mod produce;
