@@ -131,8 +131,10 @@ fn an_engine_goes_on_with_partitions_that_are_added_and_is_seen_in_its_group() {
         freshet.must(&["topics", "alter", topic, "--partitions", "3"]);
         if log.config.broker.kind == freshet::config::BrokerKind::Embedded {
             freshet.must(&["replay", "sample", "--limit", "600"]);
-            let ready = engine.learned(900);
-            assert_eq!(ready["partitions"].as_array().map(Vec::len), Some(3), "{ready}");
+            engine.learned(900);
+            engine.wait("/readyz", "three partitions are read", |ready| {
+                ready["partitions"].as_array().is_some_and(|partitions| partitions.len() == 3)
+            });
         }
         let group: Value = serde_json::from_str(&freshet.must(&["groups", "describe", "--json"])).unwrap();
         let partition = &group["partitions"][0];

@@ -36,6 +36,10 @@ pub(super) const PLAN: &[&str] = &[
 const PORT: u16 = 9092;
 const SETTING: &str = "broker.servers";
 
+/// What to do where a broker cannot be reached under the name that it gives itself.
+const ADVERTISED: &str = "correct advertised.listeners of the broker: a name that this machine can reach; in Docker that takes \
+                          a listener for containers and another for the host";
+
 pub(super) fn about(config: &Config) -> String {
     let broker = &config.broker;
     format!("{}, topic {}, group {}", kafka_link::brokers(broker), broker.topic, broker.group)
@@ -115,7 +119,12 @@ fn ask(broker: &BrokerConfig, limit: Duration) -> Result<Found<(Asker, Arc<Metad
             return Err(Fault::new(reason, advice));
         }
         if Instant::now() >= deadline {
-            return Err(Fault::unreachable(attempt.reason, "see the broker's log; --timeout gives it longer"));
+            // A broker that was met is asked by the name and the number that it gives itself: the way to it was fine.
+            let by_its_own_name = attempt.reason.split(':').nth(1).is_some_and(|port| {
+                port.split_once('/').is_some_and(|(_, node)| node.bytes().all(|byte| byte.is_ascii_digit()))
+            });
+            let advice = if by_its_own_name { ADVERTISED } else { "see the broker's log; --timeout gives it longer" };
+            return Err(Fault::unreachable(attempt.reason, advice));
         }
     }
 }
@@ -141,8 +150,7 @@ async fn reach(asker: &Asker, metadata: &Arc<Metadata>, limit: Duration) -> Resu
     if !away.is_empty() {
         return Err(Fault::unreachable(
             format!("brokers name themselves {}, and that cannot be reached: {}", names.join(", "), away.join("; ")),
-            "correct advertised.listeners of the broker: a name that this machine can reach; in Docker that takes a \
-             listener for containers and another for the host",
+            ADVERTISED,
         ));
     }
     let asker = Arc::clone(asker);
