@@ -178,10 +178,11 @@ pub(crate) struct Attempt {
 /// A client that only asks.
 pub(crate) type Asker = BaseConsumer<Context<()>>;
 
-/// Waits until Kafka answers and has the topic, which is created where it is missing. Returns its number of partitions.
-pub(crate) async fn connect(broker: &BrokerConfig) -> Result<i32, LogError> {
+/// Waits until Kafka answers and has the topics, which are created where they are missing. Returns the number of partitions
+/// of each.
+pub(crate) async fn connect(broker: &BrokerConfig, topics: &[&str]) -> Result<Vec<i32>, LogError> {
     let config = client_config(broker, &[]);
-    reached(broker, &config, |probe, deadline| find_or_create(probe, &config, broker, deadline)).await
+    reached(broker, &config, |probe, deadline| find_or_create_all(probe, &config, broker, topics, deadline)).await
 }
 
 /// Asks Kafka, as soon as it answers; `config` is the client's, and nothing is created. The question is put off the
@@ -194,20 +195,28 @@ pub(crate) async fn ask<T: Send + 'static>(
     let question = Arc::new(question);
     reached(broker, config, |probe, deadline| {
         let question = Arc::clone(&question);
-        async move {
-            let asking = tokio::task::spawn_blocking(move || {
-                let answer = question(&probe, patience(deadline));
-                // Serves the error callback, which knows the reason.
-                while probe.poll(Duration::from_millis(20)).is_some() {}
-                answer.map_err(|error| match error.rdkafka_error_code() {
-                    Some(code) if is_refusal(code) => Attempt { reason: code.to_string(), passing: false },
-                    _ => why_unreachable(probe.client(), &error),
-                })
-            });
-            asking.await.expect("asking does not panic")
-        }
+        async move { put(&probe, deadline, move |probe, wait| question(probe, wait)).await }
     })
     .await
+}
+
+/// Puts a question off the runtime, with the longest that it may wait.
+async fn put<T: Send + 'static>(
+    probe: &Arc<Asker>,
+    deadline: Instant,
+    question: impl FnOnce(&Asker, Duration) -> KafkaResult<T> + Send + 'static,
+) -> Result<T, Attempt> {
+    let probe = Arc::clone(probe);
+    let asking = tokio::task::spawn_blocking(move || {
+        let answer = question(&probe, patience(deadline));
+        // Serves the error callback, which knows the reason.
+        while probe.poll(Duration::from_millis(20)).is_some() {}
+        answer.map_err(|error| match error.rdkafka_error_code() {
+            Some(code) if is_refusal(code) => Attempt { reason: code.to_string(), passing: false },
+            _ => why_unreachable(probe.client(), &error),
+        })
+    });
+    asking.await.expect("asking does not panic")
 }
 
 /// Whether Kafka has answered, and will not answer otherwise the next time.
@@ -273,43 +282,49 @@ fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f32())
 }
 
-async fn find_or_create(
+async fn find_or_create_all(
     probe: Arc<Asker>,
     config: &ClientConfig,
     broker: &BrokerConfig,
+    topics: &[&str],
+    deadline: Instant,
+) -> Result<Vec<i32>, Attempt> {
+    let mut partitions = Vec::with_capacity(topics.len());
+    for topic in topics {
+        partitions.push(find_or_create(&probe, config, broker, topic, deadline).await?);
+    }
+    Ok(partitions)
+}
+
+async fn find_or_create(
+    probe: &Arc<Asker>,
+    config: &ClientConfig,
+    broker: &BrokerConfig,
+    topic: &str,
     deadline: Instant,
 ) -> Result<i32, Attempt> {
-    if let Some(partitions) = find_topic(&probe, &broker.topic, deadline).await? {
+    if let Some(partitions) = find_topic(probe, topic, deadline).await? {
         return Ok(partitions);
     }
-    create_topic(config, broker).await?;
-    let invisible = format!("topic {:?} was created, but is not visible yet", broker.topic);
-    find_topic(&probe, &broker.topic, deadline).await?.ok_or(Attempt { reason: invisible, passing: true })
+    create_topic(config, broker, topic).await?;
+    let invisible = format!("topic {topic:?} was created, but is not visible yet");
+    find_topic(probe, topic, deadline).await?.ok_or(Attempt { reason: invisible, passing: true })
 }
 
 /// The number of partitions of the topic, if it exists.
 async fn find_topic(probe: &Arc<Asker>, topic: &str, deadline: Instant) -> Result<Option<i32>, Attempt> {
-    let (probe, topic) = (Arc::clone(probe), topic.to_owned());
-    let timeout = patience(deadline);
-    let asking = tokio::task::spawn_blocking(move || {
-        let metadata = probe.fetch_metadata(Some(&topic), timeout);
-        // Serves the error callback, which knows the reason.
-        while probe.poll(Duration::from_millis(20)).is_some() {}
-        let metadata = metadata.map_err(|error| why_unreachable(probe.client(), &error))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let code = found.and_then(rdkafka::metadata::MetadataTopic::error).map(RDKafkaErrorCode::from);
-        match (found, code) {
-            (None, _) | (_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
-                Ok(None)
-            }
-            (_, Some(code)) => Err(Attempt {
-                reason: format!("topic {topic:?}: {code}"),
-                passing: code == RDKafkaErrorCode::LeaderNotAvailable,
-            }),
-            (Some(found), None) => Ok(Some(found.partitions().len() as i32)),
-        }
-    });
-    asking.await.expect("asking does not panic")
+    let asked = topic.to_owned();
+    let metadata = put(probe, deadline, move |probe, wait| probe.fetch_metadata(Some(&asked), wait)).await?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let code = found.and_then(rdkafka::metadata::MetadataTopic::error).map(RDKafkaErrorCode::from);
+    match (found, code) {
+        (None, _) | (_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => Ok(None),
+        (_, Some(code)) => Err(Attempt {
+            reason: format!("topic {topic:?}: {code}"),
+            passing: code == RDKafkaErrorCode::LeaderNotAvailable,
+        }),
+        (Some(found), None) => Ok(Some(found.partitions().len() as i32)),
+    }
 }
 
 /// Why a question was not answered, in the client's newest words, and what to do where waiting cannot mend it.
@@ -351,17 +366,17 @@ pub(crate) fn advice(code: Option<RDKafkaErrorCode>, text: &str) -> Option<&'sta
     }
 }
 
-async fn create_topic(config: &ClientConfig, broker: &BrokerConfig) -> Result<(), Attempt> {
-    let why = |reason: &str, passing| Attempt { reason: format!("topic {:?}: {reason}", broker.topic), passing };
+async fn create_topic(config: &ClientConfig, broker: &BrokerConfig, topic: &str) -> Result<(), Attempt> {
+    let why = |reason: &str, passing| Attempt { reason: format!("topic {topic:?}: {reason}"), passing };
     let context = Context { link: Arc::new(Link::new(broker)), role: () };
     let admin: AdminClient<_> = config.create_with_context(context).map_err(|error| why(&reason(&error), false))?;
-    let topic = NewTopic::new(&broker.topic, broker.partitions, TopicReplication::Fixed(broker.replication));
+    let new = NewTopic::new(topic, broker.partitions, TopicReplication::Fixed(broker.replication));
     let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT)).operation_timeout(Some(ASK_TIMEOUT));
-    let created = admin.create_topics([&topic], &options).await.map_err(|error| why(&reason(&error), true))?;
+    let created = admin.create_topics([&new], &options).await.map_err(|error| why(&reason(&error), true))?;
     tokio::task::spawn_blocking(move || drop(admin));
     match created.into_iter().next() {
         Some(Ok(_)) => {
-            tracing::info!(topic = broker.topic, partitions = broker.partitions, "created the topic");
+            tracing::info!(topic, partitions = broker.partitions, "created the topic");
             Ok(())
         }
         None | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),

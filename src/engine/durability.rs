@@ -52,8 +52,8 @@ impl Durability {
             patience::until_done(&self.status, || self.store.persist(self.epoch, &write)).await?;
             fault::pass(Point::Persisted);
             self.status.set_durable_seq(self.progress.seq);
-            self.status.catalog.tell(write.items.iter().cloned(), write.users.iter().cloned()).await;
             self.status.count_rejects(counted(&write));
+            self.status.catalog.tell(write.items, write.users).await;
             self.durable.send_replace(self.progress.clone());
             if snapshot {
                 self.take_snapshot(&view).await?;

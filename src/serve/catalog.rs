@@ -143,9 +143,8 @@ impl Catalogue {
     }
 
     /// Takes up what the log has said; labels and what is hidden stay as they are, as they do in the store.
-    pub async fn tell(&self, items: impl Iterator<Item = Item>, users: impl Iterator<Item = User>) {
-        let (mut items, mut users) = (items.peekable(), users.peekable());
-        if items.peek().is_none() && users.peek().is_none() {
+    pub async fn tell(&self, items: Vec<Item>, users: Vec<User>) {
+        if items.is_empty() && users.is_empty() {
             return;
         }
         let _changing = self.changing().await;

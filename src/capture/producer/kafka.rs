@@ -152,7 +152,7 @@ impl Limits {
 
 impl KafkaProducer {
     pub(super) async fn open(broker: &BrokerConfig, haste: Haste) -> Result<Self, LogError> {
-        kafka_link::connect(broker).await?;
+        kafka_link::connect(broker, &[&broker.topic]).await?;
         let mut properties = PROPERTIES.to_vec();
         let timeout;
         match haste {

@@ -64,10 +64,8 @@ impl KafkaConsumer {
     pub(super) async fn open(config: &Config, start: Offsets, member: &str) -> Result<Self, LogError> {
         let broker = &config.broker;
         let topics: Vec<Arc<str>> = config.topics_read().map(Arc::from).collect();
-        let mut partitions = Vec::with_capacity(topics.len());
-        for topic in &topics {
-            partitions.push(kafka_link::connect(&BrokerConfig { topic: topic.to_string(), ..broker.clone() }).await?);
-        }
+        let names: Vec<&str> = config.topics_read().collect();
+        let partitions = kafka_link::connect(broker, &names).await?;
         let mut config = kafka_link::client_config(broker, &PROPERTIES);
         if config.get("group.id").is_none() {
             config.set("group.id", &broker.group);
@@ -85,7 +83,6 @@ impl KafkaConsumer {
         for (topic, partitions) in consumer.topics.iter().zip(partitions) {
             consumer.check_within(topic, &start, partitions).await?;
         }
-        let names: Vec<&str> = consumer.topics.iter().map(|topic| &**topic).collect();
         consumer.client.subscribe(&names).map_err(failed)?;
         Ok(consumer)
     }
