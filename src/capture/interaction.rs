@@ -4,6 +4,10 @@
 
 use std::io::Write;
 
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// Version of the event's JSON that this program writes, and the only one it reads.
@@ -51,4 +55,56 @@ impl Interaction {
         json[version] = b',';
         json
     }
+}
+
+/// The event's JSON as it is read: what a parse without surprises takes, in one pass and without copying ids.
+#[derive(Deserialize)]
+pub(crate) struct Wire<'a> {
+    pub(crate) v: Option<u32>,
+    #[serde(borrow, deserialize_with = "id")]
+    pub(crate) user: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "id")]
+    pub(crate) item: Cow<'a, str>,
+    pub(crate) rating: Option<f32>,
+    pub(crate) count: Option<f32>,
+    pub(crate) ts: Option<i64>,
+    pub(crate) id: Option<String>,
+    pub(crate) genres: Option<Vec<String>>,
+    pub(crate) year: Option<i32>,
+}
+
+/// As [`id`], for what does not borrow.
+pub(crate) fn owned_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    id(deserializer).map(Cow::into_owned)
+}
+
+/// A string, or an integer that becomes one.
+fn id<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'a, str>, D::Error> {
+    struct Id;
+
+    impl<'de> Visitor<'de> for Id {
+        type Value = Cow<'de, str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or an integer")
+        }
+
+        fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+            Ok(Cow::Borrowed(text))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(text.to_owned()))
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(number.to_string()))
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(number.to_string()))
+        }
+    }
+
+    deserializer.deserialize_any(Id)
 }

@@ -120,7 +120,8 @@ impl Pacer {
 
     /// Waits until the next row may go; `ts` is its own time, in milliseconds since the epoch.
     pub(crate) async fn wait(&mut self, ts: Option<i64>) -> Result<(), PaceError> {
-        self.due = self.next_due(ts)?;
+        let Some(due) = self.next_due(ts)? else { return Ok(()) };
+        self.due = due;
         self.rows += 1;
         // Saturates where a timestamp is centuries ahead.
         let due = self.start.checked_add(self.due);
@@ -133,9 +134,10 @@ impl Pacer {
         Ok(())
     }
 
-    fn next_due(&mut self, ts: Option<i64>) -> Result<Duration, PaceError> {
-        Ok(match &self.pace {
-            Pace::Full => Duration::ZERO,
+    /// None at full pace, which never looks at the clock.
+    fn next_due(&mut self, ts: Option<i64>) -> Result<Option<Duration>, PaceError> {
+        Ok(Some(match &self.pace {
+            Pace::Full => return Ok(None),
             Pace::Rate(Rate(rate)) => seconds(self.rows as f64 / rate),
             Pace::Pause { .. } if self.rows == 0 => Duration::ZERO,
             Pace::Pause { between: Pause { min, max }, .. } => {
@@ -146,7 +148,7 @@ impl Pacer {
                 let passed_ms = ts.saturating_sub(*self.first_ts.get_or_insert(ts));
                 seconds(passed_ms.max(0) as f64 / 1000.0 / speed)
             }
-        })
+        }))
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::Interaction;
 use super::dataset::Dataset;
 use super::error::{CaptureError, shown};
-use super::interaction::EVENT_VERSION;
+use super::interaction::{EVENT_VERSION, Wire};
 use super::lines::{Line, Lines};
 
 /// Kinds of file, for an error.
@@ -242,6 +242,30 @@ impl<R: BufRead> Iterator for JsonRows<R> {
 }
 
 fn event(line: Line<'_>) -> Result<Interaction, CaptureError> {
+    // Only what is unusual pays for the look that says what is wrong with it, or that nothing is.
+    plain_event(line.bytes).map_or_else(|| any_event(line), Ok)
+}
+
+/// The event, if it is written the usual way.
+fn plain_event(json: &[u8]) -> Option<Interaction> {
+    let Wire { v, user, item, rating, count, ts, id, genres, year } = serde_json::from_slice(json).ok()?;
+    let is_event = v.is_none_or(|v| v == EVENT_VERSION)
+        && ![Some(&*user), Some(&*item), id.as_deref()].contains(&Some(""))
+        && rating.is_none_or(is_rating)
+        && count.is_none_or(is_count);
+    is_event.then(|| Interaction {
+        user: user.into_owned(),
+        item: item.into_owned(),
+        rating,
+        count,
+        ts,
+        id,
+        genres: genres.unwrap_or_default(),
+        year,
+    })
+}
+
+fn any_event(line: Line<'_>) -> Result<Interaction, CaptureError> {
     let value = serde_json::from_slice(line.bytes).map_err(|error| line.row(json_problem(&error)))?;
     let Value::Object(fields) = value else { return Err(line.row("the line is JSON, but not an object".to_owned())) };
     let get = |name: &str| fields.get(name).filter(|value| !value.is_null());
@@ -305,6 +329,8 @@ fn json_problem(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read_csv(text: &[u8]) -> Result<Vec<Result<Interaction, String>>, String> {
@@ -320,6 +346,32 @@ mod tests {
 
     fn row(user: &str, item: &str, rating: Option<f32>) -> Interaction {
         Interaction { user: user.to_owned(), item: item.to_owned(), rating, ..Interaction::default() }
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_look_at_a_line_takes_nothing_otherwise_than_the_thorough_one(
+            fields in proptest::collection::btree_map(
+                prop_oneof![
+                    4 => Just("user"), 4 => Just("item"), 1 => Just("v"), 1 => Just("rating"), 1 => Just("count"),
+                    1 => Just("ts"), 1 => Just("id"), 1 => Just("genres"), 1 => Just("year"), 1 => Just("other"),
+                ],
+                prop_oneof![
+                    Just("null".to_owned()), Just("1".to_owned()), Just("[\"a\"]".to_owned()), Just("{}".to_owned()),
+                    any::<i64>().prop_map(|number| number.to_string()), any::<u64>().prop_map(|number| number.to_string()),
+                    any::<f32>().prop_map(|number| number.to_string()), any::<f64>().prop_map(|number| format!("{number:e}")),
+                    "\\PC{0,5}".prop_map(|text| Value::from(text).to_string()),
+                ],
+                0..7,
+            ),
+        ) {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let json = format!("{{{}}}", fields.join(","));
+            let line = Line { path: Path::new("f"), number: 1, bytes: json.as_bytes(), expected: JSON_ROW };
+            if let Some(event) = plain_event(line.bytes) {
+                prop_assert_eq!(any_event(line).map_err(|error| error.to_string()), Ok(event), "{}", json);
+            }
+        }
     }
 
     #[test]

@@ -8,13 +8,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{MAX_GENRES, MAX_ID_BYTES, Reason, Refusal, explain, wire};
-use crate::capture::interaction::EVENT_VERSION;
+use crate::capture::interaction::{EVENT_VERSION, owned_id};
 use crate::capture::{Item, User};
 
 #[derive(Deserialize)]
 struct ItemWire {
     v: Option<u32>,
-    #[serde(alias = "item", deserialize_with = "wire::owned_id")]
+    #[serde(alias = "item", deserialize_with = "owned_id")]
     id: String,
     #[serde(default)]
     title: Option<String>,
@@ -27,7 +27,7 @@ struct ItemWire {
 #[derive(Deserialize)]
 struct UserWire {
     v: Option<u32>,
-    #[serde(alias = "user", deserialize_with = "wire::owned_id")]
+    #[serde(alias = "user", deserialize_with = "owned_id")]
     id: String,
     age: Option<u32>,
     gender: Option<String>,

@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-use super::wire::Wire;
 use super::{Reason, Refusal};
+use crate::capture::interaction::Wire;
 use crate::config::{DecodeConfig, TopicKind};
 
 const LAYOUT: &str = "user,item,rating,ts with the last two optional";

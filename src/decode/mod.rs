@@ -15,6 +15,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::capture::interaction::Wire;
 use crate::capture::{Item, User};
 use crate::config::{Config, DecodeConfig, Decoder as Format, TopicConfig, TopicKind};
 use crate::consume::{Position, RawEvent};
@@ -121,7 +122,7 @@ pub fn decode(raw: &RawEvent, config: &DecodeConfig) -> Result<Event, Refusal> {
     Ok(event_of(parse(&raw.payload, config)?, raw))
 }
 
-fn event_of(wire: wire::Wire<'_>, raw: &RawEvent) -> Event {
+fn event_of(wire: Wire<'_>, raw: &RawEvent) -> Event {
     Event {
         user: wire.user.into_owned(),
         item: wire.item.into_owned(),
@@ -145,10 +146,10 @@ pub fn user_of<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<Cow<'a, str
     parse(bytes, config).map(|wire| wire.user)
 }
 
-fn parse<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<wire::Wire<'a>, Refusal> {
+fn parse<'a>(bytes: &'a [u8], config: &DecodeConfig) -> Result<Wire<'a>, Refusal> {
     let bytes = json_of(bytes, config)?;
     // The typed parse says that something is wrong, the second look says what: only rejects pay for it.
-    let (reason, detail) = match serde_json::from_slice::<wire::Wire>(bytes) {
+    let (reason, detail) = match serde_json::from_slice::<Wire>(bytes) {
         Ok(wire) => match wire.problem(config) {
             None => return Ok(wire),
             Some(problem) => problem,
