@@ -208,12 +208,13 @@ async fn put<T: Send + 'static>(
 ) -> Result<T, Attempt> {
     let probe = Arc::clone(probe);
     let asking = tokio::task::spawn_blocking(move || {
-        let answer = question(&probe, patience(deadline));
-        // Serves the error callback, which knows the reason.
-        while probe.poll(Duration::from_millis(20)).is_some() {}
-        answer.map_err(|error| match error.rdkafka_error_code() {
-            Some(code) if is_refusal(code) => Attempt { reason: code.to_string(), passing: false },
-            _ => why_unreachable(probe.client(), &error),
+        question(&probe, patience(deadline)).map_err(|error| {
+            // Serves the error callback, which knows the reason.
+            while probe.poll(Duration::from_millis(20)).is_some() {}
+            match error.rdkafka_error_code() {
+                Some(code) if is_refusal(code) => Attempt { reason: code.to_string(), passing: false },
+                _ => why_unreachable(probe.client(), &error),
+            }
         })
     });
     asking.await.expect("asking does not panic")

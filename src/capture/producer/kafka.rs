@@ -29,7 +29,8 @@ const PROPERTIES: [(&str, &str); 7] = [
     ("partitioner", "consistent_random"),
     ("batch.size", "1000000"),
     ("compression.type", "lz4"),
-    ("queue.buffering.max.messages", "100000"),
+    // Librdkafka sends nothing for its first half second, while it gets a producer id: what is produced meanwhile has room.
+    ("queue.buffering.max.messages", "300000"),
     ("queue.buffering.max.kbytes", "65536"),
 ];
 

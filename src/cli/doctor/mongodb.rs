@@ -13,7 +13,7 @@ use rustls::RootCertStore;
 use tokio::io::AsyncReadExt;
 
 use super::net::{self, Address, Trust};
-use super::steps::{Fault, Found, Section, Stop};
+use super::steps::{Fault, Found, Section, Stop, TOLERATED_MS};
 use crate::config::{Config, StoreConfig};
 use crate::store::mongo::{NOT_A_REPLICA_SET, Place, tls_advice};
 use crate::telemetry;
@@ -37,8 +37,6 @@ const SETTING: &str = "store.uri";
 const PORT: u16 = 27017;
 /// What the store does with its collections.
 const ACTIONS: [&str; 7] = ["find", "insert", "update", "remove", "createCollection", "createIndex", "changeStream"];
-/// Difference of clocks that is not worth a word, in milliseconds.
-const TOLERATED_MS: i64 = 2_000;
 
 /// What the connection string says, and the texts that must not be shown.
 struct Target {
@@ -245,11 +243,8 @@ async fn replica_set(target: &Target, hello: &Document, limit: Duration) -> Resu
         hello.get_array("hosts").map(Vec::as_slice).unwrap_or_default().iter().filter_map(Bson::as_str).collect();
     if target.options.direct_connection != Some(true) && !sharded {
         let known: Vec<Address> = members.iter().filter_map(|member| Address::parse(member, PORT)).collect();
-        let attempts =
-            known.iter().map(|member| async move { tokio::time::timeout(limit / 2, member.connect()).await });
-        let away = known.iter().zip(futures::future::join_all(attempts).await);
-        let away: Vec<_> =
-            away.filter(|(_, attempt)| !matches!(attempt, Ok(Ok(_)))).map(|(member, _)| member.to_string()).collect();
+        let away = net::away(&known, limit / 2).await;
+        let away: Vec<_> = away.into_iter().map(|(member, _)| member.to_string()).collect();
         if !away.is_empty() {
             return Err(Fault::unreachable(
                 format!("its members are {}, and {} cannot be reached", members.join(", "), away.join(", ")),

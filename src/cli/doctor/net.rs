@@ -94,16 +94,25 @@ pub(super) async fn names(servers: &[Address], setting: &str) -> Result<Found<Ve
     Ok(Found::new(known, shown.join(", ")).but(warning))
 }
 
+/// Those of the servers that cannot be connected to within the time, and why.
+pub(super) async fn away(servers: &[Address], limit: Duration) -> Vec<(&Address, String)> {
+    let attempts = servers.iter().map(|server| async move {
+        match tokio::time::timeout(limit, server.connect()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(reason)) => Some((server, reason)),
+            Err(_) => Some((server, format!("{server}: no answer"))),
+        }
+    });
+    futures::future::join_all(attempts).await.into_iter().flatten().collect()
+}
+
 /// Connects to each of the servers; one that answers is enough to go on.
 pub(super) async fn connections(servers: &[Address], setting: &str) -> Result<Found<Vec<Address>>, Fault> {
-    let attempts = servers.iter().map(|server| async move { (server, server.connect().await) });
-    let (mut there, mut away) = (Vec::new(), Vec::new());
-    for (server, attempt) in futures::future::join_all(attempts).await {
-        match attempt {
-            Ok(_) => there.push(server.clone()),
-            Err(reason) => away.push(reason),
-        }
-    }
+    // How long that may take is the step's to say.
+    let away = away(servers, Duration::MAX).await;
+    let is_there = |server: &&Address| !away.iter().any(|(away, _)| away == server);
+    let there: Vec<_> = servers.iter().filter(is_there).cloned().collect();
+    let away: Vec<_> = away.into_iter().map(|(_, reason)| reason).collect();
     let advice = format!("start the server, correct {setting}, or open the port in the firewall between");
     if there.is_empty() {
         return Err(Fault::unreachable(away.join("; "), advice));

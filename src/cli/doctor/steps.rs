@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 use crate::cli::out;
 
+/// Difference of clocks that is not worth a word, in milliseconds.
+pub(super) const TOLERATED_MS: i64 = 2_000;
+
 /// How a step ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -137,6 +137,8 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
         let _ = tokio::time::timeout(LAST_FLUSH, producer.flush()).await;
         return Err(error);
     }
+    // Dropping a client waits for its threads, and there is nothing left that it could do.
+    tokio::task::spawn_blocking(move || drop(producer));
     let account = account.lock().clone();
     args.end(sent, stop.is_cancelled(), &account, &config)
 }

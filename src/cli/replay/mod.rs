@@ -144,6 +144,8 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
         None => interrupted(&*producer).await,
     };
     let noted = note(journal, matches!(sent, Some(Ok(())))).await?;
+    // Dropping a client waits for its threads, and there is nothing left that it could do.
+    tokio::task::spawn_blocking(move || drop(producer));
     let noted = noted.map_or_else(String::new, |noted| args.told_noted(&noted));
     let line = account.line(&counts);
     match sent {

@@ -136,16 +136,7 @@ async fn reach(asker: &Asker, metadata: &Arc<Metadata>, limit: Duration) -> Resu
         Address::parse(&format!("{}:{}", broker.host(), broker.port()), PORT)
     };
     let brokers: Vec<Address> = metadata.brokers().iter().filter_map(address_of).collect();
-    let attempts =
-        brokers.iter().map(|address| async move { tokio::time::timeout(limit / 2, address.connect()).await });
-    let mut away = Vec::new();
-    for (address, attempt) in brokers.iter().zip(futures::future::join_all(attempts).await) {
-        match attempt {
-            Ok(Ok(_)) => {}
-            Ok(Err(reason)) => away.push(reason),
-            Err(_) => away.push(format!("{address}: no answer")),
-        }
-    }
+    let away: Vec<_> = net::away(&brokers, limit / 2).await.into_iter().map(|(_, reason)| reason).collect();
     let names: Vec<_> = brokers.iter().map(ToString::to_string).collect();
     if !away.is_empty() {
         return Err(Fault::unreachable(

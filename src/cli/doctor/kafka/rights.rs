@@ -11,7 +11,7 @@ use rdkafka::message::{Message, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use super::super::steps::{Fault, Found};
+use super::super::steps::{Fault, Found, TOLERATED_MS};
 use crate::capture::kafka_link::{self, Context};
 use crate::config::BrokerConfig;
 use crate::telemetry;
@@ -223,7 +223,6 @@ fn explain(broker: &BrokerConfig, error: &KafkaError, operation: &str, what: &st
 /// What the newest record tells of the clocks. Kafka itself never tells its time, so that only a clock that is ahead
 /// shows: a record cannot be of the future.
 pub(super) fn clock(newest: Newest) -> Found {
-    const TOLERATED_MS: i64 = 2_000;
     let ahead = newest.at_ms - telemetry::now_ms();
     let whose = if newest.by_broker { "the broker's clock" } else { "the clock of whoever produced it" };
     if ahead <= TOLERATED_MS {
