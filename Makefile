@@ -2,7 +2,7 @@
 # C libraries are compiled once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench servers clean-servers check-build-tools check-tools
+.PHONY: help demo test test-browser chaos bench servers clean-servers check-build-tools check-tools
 
 # rustup installs here, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -23,6 +23,9 @@ test: check-tools servers ## Check format and lints, then run every test against
 	@cargo fmt --check
 	@cargo clippy --release --all-targets -- -D warnings
 	@cargo test --release
+
+test-browser: check-tools servers ## Look at the page in a headless browser; it is part of `make test` (ARGS=NAME to pick)
+	@cargo test --release --test browser -- --nocapture $(ARGS)
 
 chaos: check-tools servers ## Kill every part of it over and over, and count what was lost (ARGS=chaos::disk to pick rows)
 	@cargo test --release --test it -- --ignored --nocapture --test-threads=1 $(or $(ARGS),chaos::)

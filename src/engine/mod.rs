@@ -5,9 +5,11 @@
 //! snapshot and the committed offsets never run ahead of what is durable.
 
 mod archive;
+pub mod diff;
 mod durability;
 mod intake;
 mod learning;
+pub mod letters;
 mod log_watch;
 mod patience;
 mod place;
@@ -94,7 +96,7 @@ impl Engine {
     /// The store as what serving asks of it.
     #[must_use]
     pub fn archive(&self) -> Arc<dyn Archive> {
-        Arc::new(archive::StoreArchive(Arc::clone(&self.store)))
+        Arc::new(archive::StoreArchive::new(&self.config, Arc::clone(&self.store)))
     }
 
     /// What the engine is doing.

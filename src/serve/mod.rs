@@ -11,6 +11,7 @@ mod because;
 mod body;
 pub mod catalog;
 mod cors;
+pub mod dead_letters;
 mod deadline;
 mod delay;
 mod directory;
@@ -24,6 +25,7 @@ mod list;
 mod listen;
 mod lists;
 mod live;
+mod map;
 mod metrics;
 pub mod model;
 mod moment;
@@ -34,6 +36,7 @@ pub mod problem;
 mod recommend;
 mod schema;
 mod script;
+pub mod snapshots;
 pub mod status;
 mod tls;
 mod token;
@@ -173,6 +176,7 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(events::events))
         .routes(routes!(edit::put_item, edit::hide_item))
         .routes(routes!(edit::put_user, edit::hide_user))
+        .routes(routes!(dead_letters::replay))
         .layer(body)
         .layer(from_fn_with_state(state.clone(), cors::check));
     // Answers tell what the engine is doing at the moment.
@@ -181,6 +185,11 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(model::model))
         .routes(routes!(model::snapshots))
         .routes(routes!(model::snapshot))
+        .routes(routes!(snapshots::diff))
+        .routes(routes!(snapshots::verify))
+        .routes(routes!(snapshots::export))
+        .routes(routes!(map::map))
+        .routes(routes!(dead_letters::dead_letters))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))

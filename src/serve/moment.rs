@@ -19,6 +19,7 @@ use quick_cache::sync::Cache;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::map::Maps;
 use super::model::no_such_snapshot;
 use super::parameters::Given;
 use super::token::Token;
@@ -90,6 +91,8 @@ impl<S: Sync> FromRequestParts<S> for Moment {
 pub struct Kept {
     answers: Cache<Box<str>, Arc<Answer>, Bytewise>,
     snapshots: Cache<u64, Arc<View>>,
+    /// The newest map of the items.
+    pub(super) maps: Maps,
 }
 
 impl Kept {
@@ -97,7 +100,11 @@ impl Kept {
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         let expected = bytes / 1024;
-        Self { answers: Cache::with_weighter(expected, bytes as u64, Bytewise), snapshots: Cache::new(LOADED) }
+        Self {
+            answers: Cache::with_weighter(expected, bytes as u64, Bytewise),
+            snapshots: Cache::new(LOADED),
+            maps: Maps::default(),
+        }
     }
 }
 
