@@ -122,6 +122,7 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("serve.rate_burst", Range::Whole(1, 1_000_000)),
     ("serve.shed_after", Range::Time("0s", "1h")),
     ("serve.max_connections", Range::Whole(1, 1_000_000)),
+    ("serve.max_streams", Range::Whole(1, 1_000_000)),
     ("serve.head_timeout", Range::Time("1ms", "1h")),
     ("serve.body_timeout", Range::Time("1ms", "1h")),
     ("serve.idle_timeout", Range::Time("1ms", "1h")),

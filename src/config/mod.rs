@@ -247,6 +247,8 @@ pub struct ServeConfig {
     pub shed_after: Duration,
     /// Connections at the same time.
     pub max_connections: usize,
+    /// Streams at the same time.
+    pub max_streams: usize,
     /// Longest that the first head on a connection may take.
     #[serde(with = "duration")]
     pub head_timeout: Duration,

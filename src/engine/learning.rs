@@ -1,15 +1,20 @@
 //! Second stage of the engine, on one thread: learns each batch in the one total order and publishes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
 use super::EngineError;
+use super::judge::Case;
 use crate::consume::Offsets;
 use crate::fault::{self, Point};
 use crate::gather::MicroBatch;
 use crate::learn::{Outcome, Recommender};
 use crate::publish::{Publisher, Version, View};
+use crate::serve::Status;
+use crate::serve::monitor::LearnedEvents;
+use crate::serve::timings::BatchTimes;
 use crate::telemetry::now_ms;
 
 pub(super) struct Learning {
@@ -18,6 +23,11 @@ pub(super) struct Learning {
     pub(super) snapshot_every: u64,
     /// Next offset of each partition, what has been learned included.
     pub(super) offsets: Offsets,
+    pub(super) status: Arc<Status>,
+    /// The view that was published last.
+    pub(super) newest: Arc<View>,
+    /// Events whose place in a list is to be found out.
+    pub(super) cases: mpsc::Sender<Case>,
 }
 
 /// A batch with what was learned from it.
@@ -37,13 +47,17 @@ impl Learning {
         learned: &mpsc::Sender<LearnedBatch>,
     ) -> Result<(), EngineError> {
         while let Some(batch) = batches.blocking_recv() {
+            let started = Instant::now();
             let outcomes = self.recommender.learn(&batch)?;
             fault::pass(Point::Learned);
             self.publisher.observe(&outcomes);
+            let learn = started.elapsed();
             self.offsets.apply(&batch.offsets)?;
             let version = Version { offsets: self.offsets.clone(), ..Version::after(&batch, now_ms()) };
             let view = self.publisher.publish(self.recommender.publish(), version);
             fault::pass(Point::Published);
+            let times = BatchTimes { waited: batch.waited, learn, publish: started.elapsed().saturating_sub(learn) };
+            self.show(&batch, &outcomes, &view, times);
             let snapshot = self.snapshot_due(&batch);
             // The next stage has ended: its error tells why.
             if learned.blocking_send(LearnedBatch { batch, outcomes, view, snapshot }).is_err() {
@@ -51,6 +65,19 @@ impl Learning {
             }
         }
         Ok(())
+    }
+
+    /// Tells those who watch what was learned.
+    fn show(&mut self, batch: &MicroBatch, outcomes: &[Outcome], after: &Arc<View>, times: BatchTimes) {
+        self.status.timings.note_batch(&times, &batch.logged_ms, now_ms());
+        let before = std::mem::replace(&mut self.newest, Arc::clone(after));
+        self.status.monitor.learned(&LearnedEvents { batch, outcomes, before: &before, after, times });
+        if self.status.monitor.may_rank() {
+            // The list of whoever comes first was not changed by another event of this batch. Nobody waits for the judge.
+            let liked = outcomes.iter().find(|outcome| outcome.positive);
+            let case = liked.map(|liked| Case { view: before, user: liked.user, item: liked.item });
+            case.map(|case| self.cases.try_send(case));
+        }
     }
 
     /// Whether the batch reaches or passes a multiple of `snapshot_every` events.

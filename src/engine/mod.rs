@@ -7,6 +7,7 @@
 mod archive;
 mod durability;
 mod intake;
+mod judge;
 mod learning;
 mod log_watch;
 mod patience;
@@ -156,6 +157,8 @@ impl Engine {
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
         let (outcomes, learned) = mpsc::channel(queue);
+        // One at a time: what waits would be judged by a view that is long gone.
+        let (cases, to_judge) = mpsc::channel(1);
         let (durable, committable) = watch_channel::channel(progress.clone());
         let guard = || halt.clone().drop_guard();
 
@@ -175,7 +178,12 @@ impl Engine {
             publisher,
             snapshot_every: self.config.store.snapshot_every,
             offsets: progress.offsets.clone(),
+            status: Arc::clone(&self.status),
+            newest: Arc::clone(&view),
+            cases,
         };
+        let status = Arc::clone(&self.status);
+        tokio::task::spawn_blocking(move || judge::run(&status.monitor, to_judge));
         let keeper = durability::Durability {
             store: Arc::clone(&self.store),
             epoch,

@@ -17,6 +17,7 @@ mod directory;
 mod edit;
 mod estimate;
 mod events;
+mod feed;
 mod filter;
 mod health;
 mod limits;
@@ -27,14 +28,18 @@ mod live;
 mod metrics;
 pub mod model;
 mod moment;
+pub mod monitor;
 mod openapi;
 mod page;
 mod parameters;
 pub mod problem;
 mod recommend;
+mod replay;
 mod schema;
 mod script;
 pub mod status;
+mod streams;
+pub mod timings;
 mod tls;
 mod token;
 
@@ -173,11 +178,14 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(events::events))
         .routes(routes!(edit::put_item, edit::hide_item))
         .routes(routes!(edit::put_user, edit::hide_user))
+        .routes(routes!(replay::control))
         .layer(body)
         .layer(from_fn_with_state(state.clone(), cors::check));
     // Answers tell what the engine is doing at the moment.
     let watching = OpenApiRouter::new()
+        .routes(routes!(feed::live))
         .routes(routes!(live::live))
+        .routes(routes!(replay::replay))
         .routes(routes!(model::model))
         .routes(routes!(model::snapshots))
         .routes(routes!(model::snapshot))

@@ -19,8 +19,10 @@ use quick_cache::sync::Cache;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::feed::Frames;
 use super::model::no_such_snapshot;
 use super::parameters::Given;
+use super::streams::Streams;
 use super::token::Token;
 use super::{AppState, Problem};
 use crate::publish::View;
@@ -85,11 +87,15 @@ impl<S: Sync> FromRequestParts<S> for Moment {
     }
 }
 
-/// Answers by path and query, and snapshots by `seq`.
+/// Answers by path and query, snapshots by `seq`, and what is streamed.
 #[derive(Debug)]
 pub struct Kept {
     answers: Cache<Box<str>, Arc<Answer>, Bytewise>,
     snapshots: Cache<u64, Arc<View>>,
+    /// What every client of the live feed is told.
+    pub(super) frames: Frames,
+    /// Streams that are open.
+    pub(super) streams: Arc<Streams>,
 }
 
 impl Kept {
@@ -97,7 +103,12 @@ impl Kept {
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         let expected = bytes / 1024;
-        Self { answers: Cache::with_weighter(expected, bytes as u64, Bytewise), snapshots: Cache::new(LOADED) }
+        Self {
+            answers: Cache::with_weighter(expected, bytes as u64, Bytewise),
+            snapshots: Cache::new(LOADED),
+            frames: Frames::default(),
+            streams: Arc::default(),
+        }
     }
 }
 
