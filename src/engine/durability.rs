@@ -49,7 +49,9 @@ impl Durability {
     ) -> Result<(), EngineError> {
         while let Some(first) = learned.recv().await {
             let (write, view, snapshot) = self.collect(first, &mut learned).await?;
+            let started = Instant::now();
             patience::until_done(&self.status, || self.store.persist(self.epoch, &write)).await?;
+            self.status.timings.persist.observe(started.elapsed());
             fault::pass(Point::Persisted);
             self.status.set_durable_seq(self.progress.seq);
             self.status.count_rejects(counted(&write));
@@ -84,7 +86,7 @@ impl Durability {
     }
 
     fn add(&mut self, learned: LearnedBatch, write: &mut DurableWrite) -> Result<(Arc<View>, bool), EngineError> {
-        let LearnedBatch { batch, outcomes, view, snapshot } = learned;
+        let LearnedBatch { batch, outcomes, view, snapshot, times: _ } = learned;
         self.progress.offsets.apply(&batch.offsets)?;
         self.progress.seq = batch.seqs().end - 1;
         self.progress.batch = batch.number;
@@ -104,6 +106,7 @@ impl Durability {
 
     /// Takes a snapshot of the view, all of which is durable, and deletes those that are not kept any more.
     async fn take_snapshot(&mut self, view: &View) -> Result<(), EngineError> {
+        let started = Instant::now();
         let manifest = match self.store_snapshot(view).await {
             // Somebody pruned by hand: blocks that this engine has stored before are named by no manifest yet.
             Err(StoreError::MissingBlocks { .. }) => {
@@ -119,6 +122,7 @@ impl Durability {
         let newest = std::iter::once(SnapshotSummary::from(&manifest)).chain(others).take(LISTED).collect();
         self.status.snapshots.store(Arc::new(newest));
         self.prune().await;
+        self.status.timings.snapshot.observe(started.elapsed());
         fault::pass(Point::Pruned);
         Ok(())
     }

@@ -175,6 +175,7 @@ impl Engine {
             publisher,
             snapshot_every: self.config.store.snapshot_every,
             offsets: progress.offsets.clone(),
+            status: Arc::clone(&self.status),
         };
         let keeper = durability::Durability {
             store: Arc::clone(&self.store),

@@ -35,6 +35,7 @@ mod recommend;
 mod schema;
 mod script;
 pub mod status;
+pub mod timings;
 mod tls;
 mod token;
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::catalog::Catalogue;
+use super::timings::Timings;
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::telemetry::now_ms;
@@ -121,6 +122,8 @@ pub struct Status {
     pub lag: ArcSwap<Vec<Lag>>,
     /// What is known of items and users.
     pub catalog: Catalogue,
+    /// What the stages take, and how fresh the model is.
+    pub timings: Timings,
     /// Learner and its parameters, by name.
     pub params: BTreeMap<String, serde_json::Value>,
     /// Name of the model in answers: the beginning of the SHA-256 of `params`. With it and `seq` the same events have given
@@ -142,6 +145,7 @@ impl Status {
             snapshots: ArcSwap::default(),
             lag: ArcSwap::default(),
             catalog: Catalogue::default(),
+            timings: Timings::default(),
             model: hex::encode(&Sha256::digest(serde_json::to_vec(&params).unwrap_or_default())[..6]),
             params,
         }
