@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::catalog::Catalogue;
+use super::metrics::process;
+use super::requests::Requests;
 use super::timings::Timings;
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
@@ -124,6 +126,8 @@ pub struct Status {
     pub catalog: Catalogue,
     /// What the stages take, and how fresh the model is.
     pub timings: Timings,
+    /// What HTTP was asked.
+    pub requests: Requests,
     /// Learner and its parameters, by name.
     pub params: BTreeMap<String, serde_json::Value>,
     /// Name of the model in answers: the beginning of the SHA-256 of `params`. With it and `seq` the same events have given
@@ -135,6 +139,7 @@ impl Status {
     /// The status of an engine that has not started.
     #[must_use]
     pub fn new(params: BTreeMap<String, serde_json::Value>) -> Self {
+        let _ = process::started_at_ms();
         Self {
             phase: AtomicU8::new(Phase::Starting as u8),
             durable_seq: AtomicU64::new(0),
@@ -146,6 +151,7 @@ impl Status {
             lag: ArcSwap::default(),
             catalog: Catalogue::default(),
             timings: Timings::default(),
+            requests: Requests::default(),
             model: hex::encode(&Sha256::digest(serde_json::to_vec(&params).unwrap_or_default())[..6]),
             params,
         }
