@@ -22,6 +22,7 @@ use crate::capture::LogError;
 use crate::capture::producer::{Producer, Receipt, Record};
 use crate::config::DecodeConfig;
 use crate::decode::{Reason, user_of};
+use crate::telemetry::Seldom;
 use crate::telemetry::trace::{self, TARGET, TraceParent};
 
 /// Share of the time that a request may take in which the log must have its events: the answer takes the rest.
@@ -203,7 +204,12 @@ fn token(receipts: &[Receipt]) -> Result<Token, Problem> {
 }
 
 fn unavailable(cause: &str) -> Problem {
-    tracing::warn!(cause, "events could not be acknowledged");
+    // Whoever asked is told in the answer: a log that is away for a while must not fill that of the process.
+    static TOLD: Seldom = Seldom::new();
+    match TOLD.pass() {
+        Some(more) => tracing::warn!(cause, more, "events could not be acknowledged"),
+        None => tracing::debug!(cause, "events could not be acknowledged"),
+    }
     let detail = format!("{cause}; send all of them again, with the same id each, so that none counts twice");
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", detail);
     Problem { retry_after: Some(1), ..problem }

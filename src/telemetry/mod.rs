@@ -6,6 +6,7 @@
 #[cfg_attr(not(feature = "otlp"), path = "no_otlp.rs")]
 mod otlp;
 mod recent;
+mod seldom;
 pub mod trace;
 
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 use crate::config::{ConfigError, LogConfig, LogFormat, Problem};
 
 pub use recent::{Recent, recent};
+pub use seldom::Seldom;
 
 /// A layer of the one subscriber.
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
