@@ -2,7 +2,7 @@
 # C libraries are compiled once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench servers clean-servers check-build-tools check-tools
+.PHONY: help demo test test-otlp chaos bench servers clean-servers check-build-tools check-tools
 
 # rustup installs here, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -23,6 +23,11 @@ test: check-tools servers ## Check format and lints, then run every test against
 	@cargo fmt --check
 	@cargo clippy --release --all-targets -- -D warnings
 	@cargo test --release
+
+test-otlp: check-tools servers ## Check and test the export of traces, which is a build of its own
+	@cargo clippy --release --all-targets --features otlp -- -D warnings
+	@cargo test --release --features otlp --lib telemetry:: config::
+	@cargo test --release --features otlp --test it traces::
 
 chaos: check-tools servers ## Kill every part of it over and over, and count what was lost (ARGS=chaos::disk to pick rows)
 	@cargo test --release --test it -- --ignored --nocapture --test-threads=1 $(or $(ARGS),chaos::)

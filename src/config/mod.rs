@@ -289,6 +289,8 @@ pub struct LogConfig {
     pub level: String,
     /// Text or JSON.
     pub format: LogFormat,
+    /// Where traces are exported to; empty for nowhere.
+    pub otlp_endpoint: String,
 }
 
 /// Durations as an operator writes them: `"250ms"`, `"20s"`, `"5m"`.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, Span};
 
 use super::learning::LearnedBatch;
-use super::{EngineError, patience};
+use super::{EngineError, patience, spans};
 use crate::decode::Reason;
 use crate::fault::{self, Point};
 use crate::gather::Progress;
@@ -38,6 +39,8 @@ pub(super) struct Durability {
     pub(super) last_snapshot: u64,
     pub(super) durable: watch::Sender<Progress>,
     pub(super) status: Arc<Status>,
+    /// Spans of the batches in the open write, held open until it is done.
+    pub(super) written: Vec<Span>,
 }
 
 impl Durability {
@@ -50,7 +53,10 @@ impl Durability {
         while let Some(first) = learned.recv().await {
             let (write, view, snapshot) = self.collect(first, &mut learned).await?;
             let started = Instant::now();
-            patience::until_done(&self.status, || self.store.persist(self.epoch, &write)).await?;
+            let span = spans::of_write(&self.written, write.events.len());
+            let persisted = patience::until_done(&self.status, || self.store.persist(self.epoch, &write));
+            persisted.instrument(span).await?;
+            self.written.clear();
             self.status.timings.persist.observe(started.elapsed());
             self.status.monitor.persisted(self.progress.batch, started.elapsed());
             fault::pass(Point::Persisted);
@@ -87,7 +93,8 @@ impl Durability {
     }
 
     fn add(&mut self, learned: LearnedBatch, write: &mut DurableWrite) -> Result<(Arc<View>, bool), EngineError> {
-        let LearnedBatch { batch, outcomes, view, snapshot } = learned;
+        let LearnedBatch { batch, outcomes, view, snapshot, span } = learned;
+        self.written.push(span);
         self.progress.offsets.apply(&batch.offsets)?;
         self.progress.seq = batch.seqs().end - 1;
         self.progress.batch = batch.number;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use tracing::{Span, debug_span};
 
 use super::EngineError;
 use super::judge::Case;
+use super::spans::{self, Gathered};
 use crate::consume::Offsets;
 use crate::fault::{self, Point};
 use crate::gather::MicroBatch;
@@ -38,29 +40,39 @@ pub(super) struct LearnedBatch {
     pub(super) view: Arc<View>,
     /// Whether a snapshot of that view is due.
     pub(super) snapshot: bool,
+    /// What it took so far.
+    #[expect(dead_code, reason = "the feed of the dashboard reads it")]
+    pub(super) times: BatchTimes,
+    /// Open until it is durable.
+    pub(super) span: Span,
 }
 
 impl Learning {
     pub(super) fn run(
         mut self,
-        mut batches: mpsc::Receiver<MicroBatch>,
+        mut batches: mpsc::Receiver<Gathered>,
         learned: &mpsc::Sender<LearnedBatch>,
     ) -> Result<(), EngineError> {
-        while let Some(batch) = batches.blocking_recv() {
+        while let Some(Gathered { batch, span }) = batches.blocking_recv() {
             let started = Instant::now();
+            let step = debug_span!(parent: &span, "learn").entered();
             let outcomes = self.recommender.learn(&batch)?;
             fault::pass(Point::Learned);
             self.publisher.observe(&outcomes);
-            let learn = started.elapsed();
+            drop(step);
+            let learned_at = Instant::now();
+            let step = debug_span!(parent: &span, "publish").entered();
             self.offsets.apply(&batch.offsets)?;
             let version = Version { offsets: self.offsets.clone(), ..Version::after(&batch, now_ms()) };
             let view = self.publisher.publish(self.recommender.publish(), version);
+            drop(step);
             fault::pass(Point::Published);
-            let times = BatchTimes { waited: batch.waited, learn, publish: started.elapsed().saturating_sub(learn) };
-            self.show(&batch, &outcomes, &view, times);
+            let (learn, publish) = (learned_at.duration_since(started), learned_at.elapsed());
+            self.show(&batch, &outcomes, &view, BatchTimes { waited: batch.waited, learn, publish });
+            spans::tell_traces(&batch, &span);
             let snapshot = self.snapshot_due(&batch);
             // The next stage has ended: its error tells why.
-            if learned.blocking_send(LearnedBatch { batch, outcomes, view, snapshot }).is_err() {
+            if learned.blocking_send(LearnedBatch { batch, outcomes, view, snapshot, span }).is_err() {
                 break;
             }
         }

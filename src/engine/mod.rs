@@ -13,6 +13,7 @@ mod log_watch;
 mod patience;
 mod place;
 mod recovery;
+mod spans;
 pub mod verify;
 mod watch;
 
@@ -194,6 +195,7 @@ impl Engine {
             last_snapshot: snapshot,
             durable,
             status: Arc::clone(&self.status),
+            written: Vec::new(),
         };
         Stages {
             watch: tokio::spawn(watch::follow_catalog(Arc::clone(&self.store), self.status, catalog, halt.clone())),

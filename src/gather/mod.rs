@@ -17,6 +17,7 @@ use crate::capture::{Item, User};
 use crate::config::{GatherConfig, GatherMode};
 use crate::consume::{Offsets, OffsetsDelta, Position, RawEvent};
 use crate::decode::{Decoded, Event, Reason, Refusal, Reject};
+use crate::telemetry::trace::TraceParent;
 
 use ids::RecentIds;
 use window::Window;
@@ -47,6 +48,8 @@ pub struct MicroBatch {
     pub offsets: OffsetsDelta,
     /// The log's timestamp of each new event, in milliseconds since the epoch. Measured by, never learned from.
     pub logged_ms: Vec<i64>,
+    /// The traces that new events were produced in, with their `seq`s.
+    pub traces: Vec<(u64, TraceParent)>,
     /// How long its first record waited for the others.
     pub waited: Duration,
 }
@@ -125,6 +128,7 @@ impl Gatherer {
         }
         match decoded.map(Into::into).and_then(|decoded| self.unlike_before(decoded)) {
             Ok(Decoded::Event(event)) => {
+                self.open.traces.extend(raw.trace.map(|trace| (self.open.seqs().end, trace)));
                 self.open.events.push(event);
                 self.open.logged_ms.push(raw.timestamp_ms);
             }

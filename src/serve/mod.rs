@@ -35,6 +35,7 @@ mod parameters;
 pub mod problem;
 mod recommend;
 mod replay;
+pub mod requests;
 mod schema;
 mod script;
 pub mod status;
@@ -66,6 +67,7 @@ use crate::publish::Published;
 pub use access::Keys;
 pub use archive::Archive;
 pub use listen::{BindError, Guard, bind, run};
+pub use metrics::process::{resident_bytes, started_at_ms};
 pub use moment::Kept;
 pub use problem::Problem;
 pub use status::Status;
@@ -135,6 +137,7 @@ pub fn app(state: AppState) -> Router {
 fn layered(router: Router<AppState>, state: AppState) -> Router {
     let config = Arc::clone(&state.config);
     let before = (
+        requests::Count(Arc::clone(&state.status)),
         // A 503 of /readyz is an answer and no failure; what does fail logs its cause where it knows it.
         TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)),
         CatchPanicLayer::custom(problem::panicked),

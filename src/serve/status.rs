@@ -10,7 +10,9 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::catalog::Catalogue;
+use super::metrics::process;
 use super::monitor::Monitor;
+use super::requests::Requests;
 use super::timings::Timings;
 use crate::capture::Control;
 use crate::consume::lag::Lag;
@@ -126,10 +128,12 @@ pub struct Status {
     pub catalog: Catalogue,
     /// The replay that a demo runs.
     pub replay: ArcSwapOption<Control>,
-    /// How long the steps of an event take.
+    /// What the stages take, and how fresh the model is.
     pub timings: Timings,
     /// What people watch.
     pub monitor: Monitor,
+    /// What HTTP was asked.
+    pub requests: Requests,
     /// Learner and its parameters, by name.
     pub params: BTreeMap<String, serde_json::Value>,
     /// Name of the model in answers: the beginning of the SHA-256 of `params`. With it and `seq` the same events have given
@@ -141,6 +145,7 @@ impl Status {
     /// The status of an engine that has not started.
     #[must_use]
     pub fn new(params: BTreeMap<String, serde_json::Value>) -> Self {
+        let _ = process::started_at_ms();
         Self {
             phase: AtomicU8::new(Phase::Starting as u8),
             durable_seq: AtomicU64::new(0),
@@ -154,6 +159,7 @@ impl Status {
             replay: ArcSwapOption::empty(),
             timings: Timings::default(),
             monitor: Monitor::default(),
+            requests: Requests::default(),
             model: hex::encode(&Sha256::digest(serde_json::to_vec(&params).unwrap_or_default())[..6]),
             params,
         }

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// Upper bounds of the buckets for times, in nanoseconds: 10 µs to 100 s, in steps of 1, 2 and 5.
-const TIMES: [u64; 22] = steps(10_000);
-/// Upper bounds of the buckets for numbers of events: 1 to ten million, likewise.
-const SIZES: [u64; 22] = steps(1);
+/// Buckets with an upper bound: seven powers of ten, in steps of 1, 2 and 5.
+const BUCKETS: usize = 22;
+/// Upper bounds for times, in nanoseconds: 10 µs to 100 s.
+const TIMES: [u64; BUCKETS] = steps(10_000);
+/// Upper bounds for numbers of events: 1 to ten million.
+const SIZES: [u64; BUCKETS] = steps(1);
 
 /// The numbers 1, 2, 5, 10, 20 … times `first`.
-const fn steps<const N: usize>(first: u64) -> [u64; N] {
-    let mut bounds = [0; N];
+const fn steps(first: u64) -> [u64; BUCKETS] {
+    let mut bounds = [0; BUCKETS];
     let (mut at, mut decade) = (0, first);
-    while at < N {
+    while at < BUCKETS {
         bounds[at] = decade * [1, 2, 5][at % 3];
         if at % 3 == 2 {
             decade *= 10;
@@ -28,7 +30,7 @@ const fn steps<const N: usize>(first: u64) -> [u64; N] {
 }
 
 /// What the engine's stages take, and how fresh the model is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Timings {
     /// The first event of a batch waited for the others.
     pub gather: Timing,
@@ -43,7 +45,21 @@ pub struct Timings {
     /// From the log's timestamp of an event until a view was published that has learned it.
     pub freshness: Timing,
     /// Events of a batch.
-    pub batch_events: Histogram<{ SIZES.len() }>,
+    pub batch_events: Histogram,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            gather: Timing::default(),
+            learn: Timing::default(),
+            publish: Timing::default(),
+            persist: Timing::default(),
+            snapshot: Timing::default(),
+            freshness: Timing::default(),
+            batch_events: Histogram::of_sizes(),
+        }
+    }
 }
 
 /// What became of one batch before it was durable.
@@ -89,13 +105,13 @@ impl Timings {
 #[derive(Debug)]
 pub struct Timing {
     /// Since the start, in seconds where it is shown.
-    pub total: Histogram<{ TIMES.len() }>,
+    pub total: Histogram,
     recent: Recent,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { total: Histogram::times(), recent: Recent::default() }
+        Self { total: Histogram::of_times(), recent: Recent::default() }
     }
 }
 
@@ -107,7 +123,7 @@ impl Timing {
 
     /// Counts `n` that took equally long.
     pub fn observe_n(&self, took: Duration, n: u64) {
-        self.total.observe(nanoseconds(took), n);
+        self.total.observe_time(took, n);
         self.recent.observe(self.recent.slice_now(), took, n);
     }
 
@@ -120,41 +136,43 @@ impl Timing {
 
 /// Numbers by size, in fixed buckets.
 #[derive(Debug)]
-pub struct Histogram<const N: usize> {
-    bounds: &'static [u64; N],
+pub struct Histogram {
+    bounds: &'static [u64; BUCKETS],
     /// What is shown as 1.
     unit: f64,
-    /// One for each bound, and one for what is above all of them.
-    buckets: [AtomicU64; N],
+    counts: [AtomicU64; BUCKETS],
+    /// What is above all bounds.
     above: AtomicU64,
     sum: AtomicU64,
 }
 
-impl Histogram<{ TIMES.len() }> {
+impl Histogram {
     /// For times: observed in nanoseconds, shown in seconds.
     #[must_use]
-    pub fn times() -> Self {
+    pub fn of_times() -> Self {
         Self::new(&TIMES, 1e9)
     }
-}
 
-impl Default for Histogram<{ SIZES.len() }> {
     /// For numbers of events.
-    fn default() -> Self {
+    #[must_use]
+    pub fn of_sizes() -> Self {
         Self::new(&SIZES, 1.0)
     }
-}
 
-impl<const N: usize> Histogram<N> {
-    fn new(bounds: &'static [u64; N], unit: f64) -> Self {
-        let buckets = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { bounds, unit, buckets, above: AtomicU64::new(0), sum: AtomicU64::new(0) }
+    fn new(bounds: &'static [u64; BUCKETS], unit: f64) -> Self {
+        let counts = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { bounds, unit, counts, above: AtomicU64::new(0), sum: AtomicU64::new(0) }
+    }
+
+    /// Counts a time.
+    pub fn observe_time(&self, took: Duration, n: u64) {
+        self.observe(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), n);
     }
 
     /// Counts `n` of one size.
     pub fn observe(&self, value: u64, n: u64) {
         let place = self.bounds.partition_point(|bound| *bound < value);
-        self.buckets.get(place).unwrap_or(&self.above).fetch_add(n, Ordering::Relaxed);
+        self.counts.get(place).unwrap_or(&self.above).fetch_add(n, Ordering::Relaxed);
         self.sum.fetch_add(value.saturating_mul(n), Ordering::Relaxed);
     }
 
@@ -162,7 +180,7 @@ impl<const N: usize> Histogram<N> {
     #[must_use]
     pub fn figures(&self) -> (f64, Vec<(f64, u64)>) {
         let bounds = self.bounds.iter().map(|bound| *bound as f64 / self.unit).chain([f64::INFINITY]);
-        let counts = self.buckets.iter().chain([&self.above]).map(|count| count.load(Ordering::Relaxed));
+        let counts = self.counts.iter().chain([&self.above]).map(|count| count.load(Ordering::Relaxed));
         (self.sum.load(Ordering::Relaxed) as f64 / self.unit, bounds.zip(counts).collect())
     }
 }
@@ -265,10 +283,6 @@ fn middle(place: usize) -> f64 {
     ((place - power * steps) as f64 + 0.5) * width
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,7 +298,7 @@ mod tests {
         let timing = Timing::default();
         timing.observe(Duration::from_micros(10));
         timing.observe_n(Duration::from_micros(11), 3);
-        timing.observe(Duration::from_hours(1));
+        timing.observe(Duration::from_mins(60));
         let (sum, buckets) = timing.total.figures();
         assert!((sum - 3_600.000_043).abs() < 1e-9, "{sum}");
         assert_eq!((buckets[0], buckets[1]), ((0.000_01, 1), (0.000_02, 3)));

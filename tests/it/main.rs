@@ -39,5 +39,6 @@ mod stage_order;
 mod stores;
 mod support;
 mod topics;
+mod traces;
 mod verify;
 mod watch;

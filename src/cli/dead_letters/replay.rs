@@ -152,7 +152,7 @@ impl Replay<'_> {
                 }
                 Fate::Send(payload) => {
                     // The log's own clock: retention by time counts from now, and not from the first sending.
-                    let record = Record { key: key.unwrap_or_default(), payload, timestamp_ms: None };
+                    let record = Record { key: key.unwrap_or_default(), payload, ..Record::default() };
                     self.producer(&at.topic).await?.send(record).await?;
                     sent.push(at);
                 }
@@ -184,7 +184,7 @@ impl Replay<'_> {
                 Err(error) => Fate::Bad("not_mended".to_owned(), format!("{error:#}")),
                 Ok(mended) => {
                     let payload = mend::with_id(mended, &position);
-                    let raw = RawEvent { position, timestamp_ms, key, payload };
+                    let raw = RawEvent { position, timestamp_ms, key, payload, trace: None };
                     match decoder.decode(&raw) {
                         Err(Refusal { reason, detail }) if !args.force => Fate::Bad(reason.to_string(), detail),
                         _ => Fate::Send(raw.payload),

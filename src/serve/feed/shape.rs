@@ -9,16 +9,20 @@ use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::serve::AppState;
 use crate::serve::catalog::Entries;
+use crate::serve::metrics::process;
 use crate::serve::monitor::{
     BatchLine, Errors, Histogram, Joint, LearningFigures, Nth, Place, Places, Point, RankingFigures, Recent,
     StreamFigures,
 };
 use crate::serve::status::{Phase, Trouble};
 use crate::serve::timings::Quantiles;
-use crate::telemetry::now_ms;
+use crate::telemetry::{self, now_ms};
 
 /// Newest snapshots that are marked on the curve.
 const MARKED: usize = 32;
+
+/// Warnings that are told.
+const WARNINGS: usize = 20;
 
 /// `hello`: what does not change while the process runs.
 #[derive(Debug, Serialize)]
@@ -50,7 +54,7 @@ impl Hello {
         Self {
             name: status.model.clone(),
             version: env!("CARGO_PKG_VERSION"),
-            started_at_ms: status.monitor.started_at_ms,
+            started_at_ms: process::started_at_ms(),
             params: status.params.clone(),
             scale: Scale {
                 low: decode.min_rating,
@@ -85,7 +89,7 @@ pub(super) struct Now {
     memory_bytes: Option<u64>,
     replay: Option<Replay>,
     drift: Drift,
-    warnings: Vec<()>,
+    warnings: Vec<telemetry::Recent>,
 }
 
 /// What the detector of drift says.
@@ -102,7 +106,8 @@ impl Now {
         let (status, view) = (&state.status, state.published.load());
         let (learned, version) = (view.learned(), view.version());
         let StreamFigures { events_per_s, batches } = status.monitor.stream();
-        let warnings = Vec::new();
+        let mut warnings = telemetry::recent();
+        warnings.drain(..warnings.len().saturating_sub(WARNINGS));
         Self {
             at_ms: now_ms(),
             phase: status.phase(),
@@ -118,7 +123,7 @@ impl Now {
             freshness: status.timings.freshness.recent(),
             batches,
             streams: state.kept.streams.count(),
-            memory_bytes: None,
+            memory_bytes: process::resident_bytes(),
             replay: status.replay.load().as_ref().map(|control| control.shown()),
             drift: Drift { detected: 0, last_seq: None, boosted: false, enabled: false },
             warnings,

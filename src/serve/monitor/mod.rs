@@ -27,7 +27,7 @@ use crate::telemetry::now_ms;
 pub use joint::{Histogram, Joint};
 pub(super) use places::{Place, Places};
 pub use quality::{Errors, Nth, Point};
-pub use ranking::{RankingFigures, Scores};
+pub use ranking::{Judged, RankingFigures, Scores};
 pub use recent::Recent;
 pub use timeline::BatchLine;
 
@@ -57,8 +57,8 @@ pub struct LearnedEvents<'a> {
 /// What is kept of the stream.
 #[derive(Debug)]
 pub struct Monitor {
-    /// When this process began, in milliseconds since the epoch.
-    pub started_at_ms: i64,
+    /// Since when, in milliseconds since the epoch.
+    since_ms: i64,
     start: Instant,
     held: Mutex<Held>,
     /// When the next list may be judged, in microseconds after `start`.
@@ -101,8 +101,8 @@ pub struct LearningFigures {
 
 impl Default for Monitor {
     fn default() -> Self {
-        let (started_at_ms, start) = (now_ms(), Instant::now());
-        Self { started_at_ms, start, held: Mutex::default(), rank_at: AtomicU64::new(0) }
+        let (since_ms, start) = (now_ms(), Instant::now());
+        Self { since_ms, start, held: Mutex::default(), rank_at: AtomicU64::new(0) }
     }
 }
 
@@ -158,7 +158,7 @@ impl Monitor {
         let held = self.held.lock();
         LearningFigures {
             window: held.quality.window(),
-            ranking: held.ranking.figures(self.started_at_ms),
+            ranking: held.ranking.figures(self.since_ms),
             curve: held.quality.curve(),
             nth: held.quality.nth(),
             histogram: held.quality.histogram(),
