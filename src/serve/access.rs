@@ -66,7 +66,7 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
     let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let posts = *method == Method::POST;
     match () {
-        () if reads && (PAGES.contains(&path) || path.starts_with("/docs/") || health::PROBES.contains(&path)) => None,
+        () if reads && (PAGES.contains(&path) || ["/docs/", "/dashboard/"].into_iter().any(|below| path.starts_with(below)) || health::PROBES.contains(&path)) => None,
         () if reads || posts && ASKED_BY_POST.into_iter().any(below) => Some(Scope::Read),
         () if posts && below(EVENTS) => Some(Scope::Ingest),
         () => Some(Scope::Admin),

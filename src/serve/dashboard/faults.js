@@ -35,7 +35,7 @@ function row(letter) {
   const key = place(letter);
   const box = el("input", { type: "checkbox", "aria-label": `Select ${key}`, change: () => { box.checked ? selected.add(key) : selected.delete(key); enable(); } });
   box.checked = selected.has(key);
-  return el("tr", null, el("td", null, box), el("td", { class: "quiet" }, date(letter.at_ms)), el("td", { class: "id" }, key),
+  return el("tr", null, el("td", null, box), el("td", { class: "when quiet" }, date(letter.at_ms)), el("td", { class: "id" }, key),
     el("td", null, el("strong", null, words(letter.reason)), el("div", { class: "muted" }, letter.detail ?? ""), letter.replayed_at_ms ? el("div", { class: "done" }, `✓ replayed ${date(letter.replayed_at_ms)}`) : null),
     el("td", null, el("code", { class: "original" }, letter.text || "(empty)")));
 }

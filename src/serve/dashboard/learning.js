@@ -19,7 +19,7 @@ function marks(kind, symbol, color) {
   return [{
     type: "scatter", mode: "lines+markers", name: kind, yaxis: "y2", x: found.flatMap(mark => [mark.seq, mark.seq, null]), y: found.flatMap(() => [0, 1, null]),
     text: found.flatMap(mark => [clock(mark.at_ms), clock(mark.at_ms), ""]), hovertemplate: "%{text}",
-    line: { color, width: 1, dash: "dot" }, marker: { color, symbol: found.flatMap(() => ["line-ns", symbol, symbol]), size: 9 },
+    line: { color, width: kind === "drift" ? 2 : 1, dash: "dot" }, marker: { color, symbol: found.flatMap(() => ["line-ns", symbol, symbol]), size: 9 },
   }];
 }
 
@@ -58,10 +58,12 @@ const nth = chart("nth", colour => {
 const histogram = chart("histogram", colour => {
   const { values = [], actual = [], predicted = [] } = store.learning?.histogram ?? {};
   if (!values.length || !actual.some(Boolean)) return null;
-  const bars = (name, y, color, shape) => ({ type: "bar", name, x: values, y, marker: { color, pattern: { shape, fgcolor: colour.card, size: 5, solidity: 0.25 } }, hovertemplate: "%{y:,}" });
   return {
-    traces: [bars("rated", actual, colour.amber, ""), bars("predicted", predicted, colour.blue, "/")],
-    layout: { barmode: "group", bargap: 0.2, xaxis: { name: "stars", showgrid: false, nticks: 9 }, yaxis: { name: "events", tickformat: "~s" } },
+    traces: [
+      { type: "bar", name: "rated", x: values, y: actual, marker: { color: colour.amber }, hovertemplate: "%{y:,}" },
+      { type: "scatter", mode: "lines+markers", name: "predicted", x: values, y: predicted, line: { color: colour.blue, width: 2 }, marker: { color: colour.blue, size: 7 }, hovertemplate: "%{y:,}" },
+    ],
+    layout: { bargap: 0.25, xaxis: { name: "stars", showgrid: false, nticks: 9 }, yaxis: { name: "events", tickformat: "~s" } },
   };
 });
 

@@ -61,6 +61,9 @@ function onChange() {
   }
 }
 
+// What is scrolled to comes to stand below the header, however high that is.
+new ResizeObserver(([header]) => document.documentElement.style.setProperty("--top", `${header.target.offsetHeight}px`)).observe(document.querySelector("header"));
+
 onNews(["hello", "now"], showState);
 onNews(["hello"], () => {
   $("read-only").hidden = !store.hello.read_only;

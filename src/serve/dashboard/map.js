@@ -5,21 +5,23 @@ import { $, el, panel, say, svg } from "./dom.js";
 import { clock, decimal, known, named as title, whole } from "./format.js";
 import { onNews, scale, store } from "./store.js";
 
-const MOST = 150, LISTED = 8, FADED_AFTER_MS = 60_000, FAINTEST = 0.18;
+const MOST = 150, LISTED = 12, FADED_AFTER_MS = 60_000, FAINTEST = 0.18;
 const dots = new Map();
 let layer = null, marked = null;
 
 function draw() {
-  const root = $("map-drawing");
+  const root = $("map-drawing"), names = svg("g", { class: "names" });
   root.append(...graticule().map(points => svg("polyline", { class: "graticule", points })));
   for (const { name, x, y, width, height } of INSETS) {
     root.append(svg("rect", { class: "inset", x, y, width, height, rx: 6 }), svg("text", { class: "place", x: x + 6, y: y + height - 6 }, name));
   }
   for (const [name, lat, lon] of CITIES) {
     const at = project(lat, lon);
-    root.append(svg("path", { class: "city", d: `M${at.x - 3} ${at.y}h6m-3 -3v6` }), svg("text", { class: "place", x: at.x + 6, y: at.y - 5 }, name));
+    root.append(svg("path", { class: "city", d: `M${at.x - 3} ${at.y}h6m-3 -3v6` }));
+    names.append(svg("text", { class: "place", x: at.x + 7, y: at.y - 6 }, name));
   }
   layer = root.appendChild(svg("g", {}));
+  root.append(names);
 }
 
 const told = event => `${title(event)}: ${known(event.rating) ? `rated ${event.rating}` : known(event.count) ? `count ${whole(event.count)}` : "no rating"}, by user ${event.user} at ${event.place.name ?? `${decimal(event.place.lat, 1)}, ${decimal(event.place.lon, 1)}`}`;

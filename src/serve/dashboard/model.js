@@ -21,7 +21,7 @@ async function loadModel() {
     const { snapshot } = model;
     $("model-facts").replaceChildren(...pairs([
       ["Name", model.name], ["Learned up to event", whole(model.seq)], ["Micro-batch", whole(model.batch)], ["Users", whole(model.users)], ["Items", whole(model.items)],
-      ["Memory", bytes(store.now?.memory_bytes)], ["Newest snapshot", snapshot ? `event ${whole(snapshot.seq)}` : "none yet"], ["SHA-256", snapshot?.sha256 ?? "–"],
+      ["Memory", bytes(store.now?.memory_bytes)], ["Newest snapshot", snapshot ? `event ${whole(snapshot.seq)}` : "none yet"], ["SHA-256", el("code", null, snapshot?.sha256 ?? "–")],
     ]));
     $("params").replaceChildren(...pairs(Object.entries(model.params).map(([name, value]) => [name, written(value)])));
     panel("model", "live");
@@ -50,7 +50,7 @@ const factors = chart("factor-map", colour => {
     text: items.map(item => escaped(`${named(item)}, ${item.genres.join(", ") || "no genre"}, ${plural(item.events, "event")}`)), hovertemplate: "%{text}<extra></extra>",
   }));
   const fine = matchMedia("(pointer: fine)").matches, [first, second] = map.explained ?? [];
-  const about = (name, share) => ({ name: share === undefined ? name : `${name} (${percent(share)} of the variance)`, fixedrange: !fine, showticklabels: false });
+  const about = (name, share) => ({ name: share === undefined ? name : `${name}, ${percent(share, 0)}`, fixedrange: !fine, showticklabels: false });
   return { traces, layout: { hovermode: "closest", dragmode: fine ? "zoom" : false, margin: { l: 28, r: 8, t: 8, b: 30 }, xaxis: about("first component", first), yaxis: about("second component", second) } };
 });
 
@@ -58,7 +58,7 @@ async function loadMap() {
   try {
     map = await ask(`/model/map?n=${POINTS}`);
     const groups = byGenre(map.items).map(([genre, items]) => `${genre} ${whole(items.length)}`);
-    say("factor-summary", map.items.length ? `${plural(map.items.length, "item")} at event ${whole(map.seq)}: ${groups.join(", ")}. Near each other: liked by the same people. Larger: more events.` : "No item was learned yet.");
+    say("factor-summary", map.items.length ? `${plural(map.items.length, "item")} at event ${whole(map.seq)}: ${groups.join(", ")}. Shares are of the variance. Near each other: liked by the same people. Larger: more events.` : "No item was learned yet.");
     factors.drawn = -Infinity;
     factors.touch();
   } catch (error) {

@@ -1,13 +1,13 @@
 // Panel 3: each of the latest events beside what was predicted for it, and how often a liking was foreseen.
 
 import { $, el, panel, say } from "./dom.js";
-import { clock, decimal, known, named, percent, whole } from "./format.js";
+import { clock, date, day, decimal, known, named, percent, whole } from "./format.js";
 import { counted, onNews, scale, store } from "./store.js";
 
-const SHOWN = 20;
+const SHOWN = 20, MARKED = 4;
 const OUTCOMES = {
   tp: ["✓", "TP", "liked, as predicted"], fp: ["✗", "FP", "predicted as liked, and was not"],
-  fn: ["○", "FN", "liked, and not predicted"], tn: ["·", "TN", "not liked, as predicted"],
+  fn: ["○", "FN", "liked, and not predicted"], tn: ["–", "TN", "not liked, as predicted"],
 };
 const rows = new Map();
 let touched = false;
@@ -24,10 +24,13 @@ function judge(cell, event) {
   cell.replaceChildren(el("span", { class: "sign", "aria-hidden": "true" }, sign), el("abbr", { title: meaning }, name));
 }
 
-function row(event) {
+/** An event out of a data set tells its day, one of today its time. */
+const when = ({ ts, at_ms: at }) => known(ts) && Math.abs(at - ts) > 86_400_000 ? day(ts) : clock(ts ?? at);
+
+function row(event, fresh) {
   const judged = el("td", { class: "outcome" });
-  const made = el("tr", { "data-seq": event.seq, class: "fresh" },
-    el("td", { class: "number quiet" }, clock(event.ts ?? event.at_ms)), el("td", { class: "id" }, event.user), el("td", { class: "title" }, named(event)),
+  const made = el("tr", { "data-seq": event.seq, class: fresh ? "fresh" : null },
+    el("td", { class: "when quiet", title: date(event.ts ?? event.at_ms) }, when(event)), el("td", { class: "id" }, event.user), el("td", { class: "title" }, named(event)),
     el("td", { class: "number" }, decimal(event.predicted, 2)), el("td", { class: "number" }, known(event.rating) ? String(event.rating) : known(event.count) ? whole(event.count) : "–"), judged);
   judge(judged, event);
   return made;
@@ -40,8 +43,10 @@ function showRows() {
     old.remove();
     rows.delete(seq);
   }
+  // Where all is new nothing is marked as new.
+  const few = newest.filter(event => !rows.has(event.seq)).length <= MARKED;
   newest.forEach((event, at) => {
-    if (!rows.has(event.seq)) rows.set(event.seq, row(event));
+    if (!rows.has(event.seq)) rows.set(event.seq, row(event, few));
     const one = rows.get(event.seq);
     if (body.children[at] !== one) body.insertBefore(one, body.children[at] ?? null);
     judge(one.lastChild, event);

@@ -21,7 +21,7 @@ export const CITIES = [
   ["Minneapolis", 44.98, -93.27], ["Chicago", 41.88, -87.63], ["Atlanta", 33.75, -84.39], ["Miami", 25.76, -80.19], ["New York", 40.71, -74.01],
 ];
 
-const states = albers(29.5, 45.5, 38, -96), SCALE = 800, AT = [320, 196];
+const states = albers(29.5, 45.5, 38, -96), SCALE = 765, AT = [326, 204];
 const LAT = [24, 50], LON = [-126, -66];
 
 const within = (value, [low, high]) => value >= low && value <= high;

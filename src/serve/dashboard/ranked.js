@@ -24,13 +24,14 @@ function sign(move) {
   return el("span", { class: `move ${kind}` }, el("span", { "aria-hidden": "true" }, shown), el("span", { class: "hidden" }, spoken));
 }
 
-/** Shows items in a list; rows that stay glide to their new place. `more` gives what a row has besides. */
-export function showRanked(list, items, before, more = () => []) {
+/** Shows items in a list; rows that stay glide to their new place. `more` gives what a row
+ *  has besides; with it genres are told. */
+export function showRanked(list, items, before, more) {
   const old = new Map([...list.children].map(row => [row.dataset.item, row.getBoundingClientRect().top]));
   const all = moves(before, items);
   list.replaceChildren(...items.map((item, at) => el("li", { "data-item": item.id, "data-move": all[at] ?? "" },
     el("span", { class: "rank number" }, String(at + 1)),
-    el("div", { class: "what" }, el("div", { class: "name" }, el("span", { class: "title" }, named(item)), sign(all[at])), ...more(item)))));
+    el("div", { class: "what" }, el("div", { class: "name" }, el("span", null, el("span", { class: "title" }, named(item)), more ? el("span", { class: "muted genres" }, item.genres?.join(", ") ?? "") : null), sign(all[at])), ...(more?.(item) ?? [])))));
   if (still()) return;
   for (const row of list.children) {
     const from = old.get(row.dataset.item), by = from === undefined ? null : from - row.getBoundingClientRect().top;

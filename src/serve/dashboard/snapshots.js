@@ -36,7 +36,7 @@ async function exported(event, seq) {
 function row({ seq, created_at_ms: taken, mae, rmse, users, items, sha256 }) {
   const number = text => el("td", { class: "number" }, text), check = el("td", null);
   check.append(el("button", { type: "button", class: "link", "aria-label": `Verify snapshot ${seq}`, click: () => verify(seq, check) }, "verify"));
-  return el("tr", { "data-seq": seq }, number(whole(seq)), el("td", null, date(taken)), number(decimal(mae)), number(decimal(rmse)), number(whole(users)), number(whole(items)),
+  return el("tr", { "data-seq": seq }, number(whole(seq)), el("td", { class: "when" }, date(taken)), number(decimal(mae)), number(decimal(rmse)), number(whole(users)), number(whole(items)),
     el("td", null, el("code", { title: sha256 }, sha256.slice(0, 12))), check,
     el("td", null, el("a", { href: `/snapshots/${seq}/export`, download: `freshet-${seq}.zip`, "aria-label": `Export snapshot ${seq}`, click: event => exported(event, seq) }, "export")));
 }
@@ -67,7 +67,7 @@ const at = (object, path) => path.reduce((value, key) => value?.[key], object);
 /** A table; the first cell of a row is its head. */
 function table(head, rows) {
   const cells = row => row.map((text, place) => place ? el("td", { class: "number" }, text) : el("th", { scope: "row" }, text));
-  return el("div", { class: "scroll" }, el("table", null, el("thead", null, el("tr", null, ...head.map((text, place) => el("th", { scope: "col", class: place ? "number" : null }, text)))),
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": head[0] }, el("table", null, el("thead", null, el("tr", null, ...head.map((text, place) => el("th", { scope: "col", class: place ? "number" : null }, text)))),
     el("tbody", null, ...rows.map(row => el("tr", null, ...cells(row))))));
 }
 
@@ -76,7 +76,7 @@ function showDiff(diff) {
   const figures = FIGURES.filter(([, path]) => sides.some(side => known(at(side, path)))).map(([name, path, write]) => [name, ...sides.map(side => write(at(side, path)))]);
   const params = Object.entries(diff.params ?? {}).map(([name, [a, b]]) => [name, text(a), text(b)]);
   const sections = (diff.sections ?? []).map(part => [part.name, part.rows?.map(whole).join(" → ") ?? "–", whole(part.shared), whole(part.changed), whole(part.new), bytes(part.bytes), part.moved ? decimal(part.moved.mean, 3) : "–"]);
-  $("diff").replaceChildren(table(["", whole(diff.a?.seq), whole(diff.b?.seq)], [...figures, ...params]),
+  $("diff").replaceChildren(table(["Figure", whole(diff.a?.seq), whole(diff.b?.seq)], [...figures, ...params]),
     sections.length ? table(["Part", "Rows", "Shared", "Changed", "New", "Costs", "Moved"], sections) : el("p", { class: "muted" }, "All parts are the same."));
 }
 

@@ -9,8 +9,13 @@ export const onTheme = call => listeners.push(call);
 
 const chosen = () => document.documentElement.dataset.theme ?? "system";
 
+function label() {
+  say("theme", `◐ ${chosen()}`);
+  $("theme").setAttribute("aria-label", `Theme: ${chosen()}`);
+}
+
 function show() {
-  say("theme", `Theme: ${chosen()}`);
+  label();
   listeners.forEach(call => call());
 }
 
@@ -22,4 +27,4 @@ $("theme").addEventListener("click", () => {
   show();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
-say("theme", `Theme: ${chosen()}`);
+label();

@@ -43,14 +43,11 @@ async function describe(mine) {
 }
 
 function reasons(because) {
-  if (!because?.length) return [];
-  return [el("div", { class: "because" }, el("span", { class: "muted" }, "because of "), ...because.map(reason => el("span", { class: "chip", title: `speaks for it with ${decimal(reason.contribution, 3)}` }, named(reason))))];
+  if (!because?.length) return el("span", null);
+  return el("div", { class: "because" }, el("span", { class: "muted" }, "because of "), ...because.map(reason => el("span", { class: "chip", title: `speaks for it with ${decimal(reason.contribution, 3)}` }, named(reason))));
 }
 
-function extras(item) {
-  const about = item.genres?.length ? [el("span", { class: "muted genres" }, item.genres.join(", "))] : [];
-  return [el("div", { class: "under" }, ...about, stars(item, me.rated.get(item.id), rating => rate(item, rating))), ...reasons(item.because)];
-}
+const extras = item => [el("div", { class: "under" }, reasons(item.because), stars(item, me.rated.get(item.id), rating => rate(item, rating)))];
 
 /** Asks for the list and shows it; with a token, as it is once what was sent is learned. */
 async function relist(mine, token, clicked) {
