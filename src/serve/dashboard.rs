@@ -105,7 +105,8 @@ impl Plotly {
             let plain = Bytes::from(script(&plotly::Plot::offline_js_sources()).to_owned());
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
             // Writing to memory does not fail; if it did, the browser would get what is not compressed.
-            let gzip = encoder.write_all(&plain).and_then(|()| encoder.finish()).map_or_else(|_| plain.clone(), Bytes::from);
+            let gzip =
+                encoder.write_all(&plain).and_then(|()| encoder.finish()).map_or_else(|_| plain.clone(), Bytes::from);
             let tags = [&plain, &gzip].map(|bytes| tag(&Sha256::digest(bytes)));
             Self { plain, gzip, tags }
         })
@@ -194,7 +195,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_there_is_not_is_not_found() {
-        for path in ["/dashboard/none.js", "/dashboard/..%2Fdashboard.rs", "/dashboard/%2e%2e%2fmod.rs", "/dashboard/"] {
+        for path in ["/dashboard/none.js", "/dashboard/..%2Fdashboard.rs", "/dashboard/%2e%2e%2fmod.rs", "/dashboard/"]
+        {
             assert_eq!(ask(path, &[]).await.0, StatusCode::NOT_FOUND, "{path}");
         }
     }

@@ -7,7 +7,11 @@ const keys = { read: stored(), ingest: null, admin: null };
 const TIMEOUT_MS = 30_000;
 
 function stored() {
-  try { return sessionStorage.getItem(STORED); } catch { return null; }
+  try {
+    return sessionStorage.getItem(STORED);
+  } catch {
+    return null;
+  }
 }
 
 /** An answer that is an error. */
@@ -26,7 +30,9 @@ export class Refused extends Error {
 
 /** The header with the best key for a scope, if there is any. */
 export function authorization(scope) {
-  const key = { read: keys.read ?? keys.admin, ingest: keys.ingest ?? keys.admin ?? keys.read, admin: keys.admin ?? keys.read }[scope];
+  const key = { read: keys.read ?? keys.admin, ingest: keys.ingest ?? keys.admin ?? keys.read, admin: keys.admin ?? keys.read }[
+    scope
+  ];
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
@@ -34,7 +40,11 @@ export const hasKey = () => Object.values(keys).some(Boolean);
 
 export async function refusal(response) {
   let problem = null;
-  try { problem = await response.json(); } catch { /* No problem+json: the status is all there is. */ }
+  try {
+    problem = await response.json();
+  } catch {
+    /* No problem+json: the status is all there is. */
+  }
   return new Refused(response.status, problem);
 }
 
@@ -44,12 +54,18 @@ export async function request(path, { method = "GET", body, scope = "read", sign
     const headers = { Accept: "application/json", ...authorization(scope) };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const response = await fetch(path, {
-      method, headers, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body),
+      method,
+      headers,
+      cache: "no-store",
+      body: body === undefined ? undefined : JSON.stringify(body),
       signal: signal ?? AbortSignal.timeout(TIMEOUT_MS),
     });
     if (response.ok) return response;
     const refused = await refusal(response);
-    if (!refused.forKey || quiet || !await askKey(scope, refused)) throw refused;
+    if (!refused.forKey) throw refused;
+    // Another request may have been given a key meanwhile.
+    if (authorization(scope).Authorization !== headers.Authorization) continue;
+    if (quiet || !(await askKey(scope, refused))) throw refused;
   }
 }
 
@@ -62,17 +78,27 @@ export function told(error) {
   return error instanceof TypeError ? "the server does not answer" : String(error?.message ?? error);
 }
 
-let asking = null;
+const asking = new Map();
+let last = Promise.resolve();
 
-/** Shows the field for a key; resolves to whether one was given. One is asked for at a time. */
+/** Shows the field for a key; resolves to whether one was given. Who waits for the same scope gets the same answer. */
 export function askKey(scope, refused) {
-  asking = (asking ?? Promise.resolve()).then(() => field(scope, refused));
-  return asking;
+  if (!asking.has(scope)) {
+    last = last.then(() => field(scope, refused));
+    asking.set(scope, last);
+    void last.finally(() => asking.delete(scope));
+  }
+  return asking.get(scope);
 }
 
 function field(scope, refused) {
-  const form = $("key-form"), input = $("key"), before = document.activeElement;
-  say("key-label", `${refused ? sentence(refused.message) : "A key is needed"} Key of scope ${scope === "read" ? "read" : `${scope} or admin`}:`);
+  const form = $("key-form"),
+    input = $("key"),
+    before = document.activeElement;
+  say(
+    "key-label",
+    `${refused ? sentence(refused.message) : "A key is needed"} Key of scope ${scope === "admin" ? "admin" : `${scope} or admin`}:`,
+  );
   form.hidden = false;
   input.focus();
   return new Promise(resolve => {
@@ -101,5 +127,9 @@ function sentence(text) {
 function keep(scope, key) {
   keys[scope] = key || null;
   if (scope !== "read") return;
-  try { sessionStorage.setItem(STORED, key); } catch { /* Storage is forbidden: it is asked for again. */ }
+  try {
+    sessionStorage.setItem(STORED, key);
+  } catch {
+    /* Storage is forbidden: it is asked for again. */
+  }
 }

@@ -30,17 +30,29 @@ export function colours() {
 }
 
 const axis = (colour, given) => ({
-  gridcolor: colour.line, linecolor: colour.line, zeroline: false, fixedrange: true, automargin: true, tickfont: { color: colour.muted },
-  title: { font: { color: colour.muted, size: 12 }, standoff: 8, text: given?.name ?? "" }, ...given,
+  gridcolor: colour.line,
+  linecolor: colour.line,
+  zeroline: false,
+  fixedrange: true,
+  automargin: true,
+  tickfont: { color: colour.muted },
+  title: { font: { color: colour.muted, size: 12 }, standoff: 8, text: given?.name ?? "" },
+  ...given,
 });
 
 function layout(colour, { xaxis, yaxis, ...rest }) {
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 44, r: 12, t: 8, b: 36 }, dragmode: false, hovermode: "x unified",
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 44, r: 12, t: 8, b: 36 },
+    dragmode: false,
+    hovermode: "x unified",
     font: { family: "system-ui, sans-serif", size: 12, color: colour.ink },
     hoverlabel: { bgcolor: colour.card, bordercolor: colour.line, font: { color: colour.ink } },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: colour.ink } },
-    xaxis: axis(colour, xaxis), yaxis: axis(colour, yaxis), ...rest,
+    xaxis: axis(colour, xaxis),
+    yaxis: axis(colour, yaxis),
+    ...rest,
   };
 }
 
@@ -53,10 +65,13 @@ class Chart {
   constructor(id, build) {
     this.node = $(id);
     this.build = build;
-    new IntersectionObserver(entries => {
-      this.seen = entries.at(-1).isIntersecting;
-      if (this.seen) void load().catch(() => {});
-    }, { rootMargin: "150px" }).observe(this.node);
+    new IntersectionObserver(
+      entries => {
+        this.seen = entries.at(-1).isIntersecting;
+        if (this.seen) void load().catch(() => {});
+      },
+      { rootMargin: "150px" },
+    ).observe(this.node);
   }
 
   /** Draws it soon. */
@@ -65,10 +80,14 @@ class Chart {
   }
 
   async draw() {
-    const colour = colours(), built = this.build(colour, axis);
+    const colour = colours(),
+      built = this.build(colour, axis);
     this.dirty = false;
     this.drawn = performance.now();
-    if (!built) return;
+    if (!built) {
+      if (this.node.hasChildNodes()) globalThis.Plotly?.purge(this.node);
+      return this.node.replaceChildren();
+    }
     this.busy = true;
     try {
       const plotly = await load();

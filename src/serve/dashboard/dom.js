@@ -1,6 +1,7 @@
 // Text of the data goes into the page as text, and nowhere as markup.
 
-const special = /[&<>"']/g, entities = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+const special = /[&<>"']/g,
+  entities = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 
 export const $ = id => document.getElementById(id);
 
@@ -43,12 +44,15 @@ export function panel(id, state, notice = NOTICES[state] ?? "") {
 
 /** Calls at the first time that an element comes near the screen. */
 export function whenSeen(node, call) {
-  const observer = new IntersectionObserver(entries => {
-    if (entries.some(entry => entry.isIntersecting)) {
-      observer.disconnect();
-      call();
-    }
-  }, { rootMargin: "300px" });
+  const observer = new IntersectionObserver(
+    entries => {
+      if (entries.some(entry => entry.isIntersecting)) {
+        observer.disconnect();
+        call();
+      }
+    },
+    { rootMargin: "300px" },
+  );
   observer.observe(node);
 }
 

@@ -8,7 +8,10 @@ import { onNews, store, unchangeable } from "./store.js";
 const SHOWN = 50;
 /** Letters that are kept at most: the table is read by people. */
 const MOST = 500;
-let letters = [], cursor = null, seen = false, counted = -1;
+let letters = [],
+  cursor = null,
+  seen = false,
+  counted = -1;
 const selected = new Set();
 
 const place = ({ topic, partition, offset }) => `${topic} ${partition}:${offset}`;
@@ -33,11 +36,30 @@ function enable() {
 
 function row(letter) {
   const key = place(letter);
-  const box = el("input", { type: "checkbox", "aria-label": `Select ${key}`, change: () => { box.checked ? selected.add(key) : selected.delete(key); enable(); } });
+  const box = el("input", {
+    type: "checkbox",
+    "aria-label": `Select ${key}`,
+    change: () => {
+      box.checked ? selected.add(key) : selected.delete(key);
+      enable();
+    },
+  });
   box.checked = selected.has(key);
-  return el("tr", null, el("td", null, box), el("td", { class: "when quiet" }, date(letter.at_ms)), el("td", { class: "id" }, key),
-    el("td", null, el("strong", null, words(letter.reason)), el("div", { class: "muted" }, letter.detail ?? ""), letter.replayed_at_ms ? el("div", { class: "done" }, `✓ replayed ${date(letter.replayed_at_ms)}`) : null),
-    el("td", null, el("code", { class: "original" }, letter.text || "(empty)")));
+  return el(
+    "tr",
+    null,
+    el("td", null, box),
+    el("td", { class: "when quiet" }, date(letter.at_ms)),
+    el("td", { class: "id" }, key),
+    el(
+      "td",
+      null,
+      el("strong", null, words(letter.reason)),
+      el("div", { class: "muted" }, letter.detail ?? ""),
+      letter.replayed_at_ms ? el("div", { class: "done" }, `✓ replayed ${date(letter.replayed_at_ms)}`) : null,
+    ),
+    el("td", null, el("code", { class: "original" }, letter.text || "(empty)")),
+  );
 }
 
 function show() {
@@ -47,7 +69,8 @@ function show() {
 }
 
 async function load(more = false, quiet = true) {
-  const reason = $("reason").value, query = new URLSearchParams({ n: SHOWN, ...(reason && { reason }), ...(more && cursor && { cursor }) });
+  const reason = $("reason").value,
+    query = new URLSearchParams({ n: SHOWN, ...(reason && { reason }), ...(more && cursor && { cursor }) });
   try {
     const answer = await ask(`/dead-letters?${query}`, { scope: "admin", quiet });
     letters = more ? [...letters, ...answer.dead_letters].slice(0, MOST) : answer.dead_letters;
@@ -58,13 +81,20 @@ async function load(more = false, quiet = true) {
     else panel("faults", "empty", reason ? "No dead letter has this reason." : "No dead letter: every event could be read.");
   } catch (error) {
     letters = more ? letters : [];
-    panel("faults", "error", error.forKey ? "The originals are shown to those who hold an admin key: press “Look again” to give it." : `The dead letters could not be listed: ${told(error)}.`);
+    panel(
+      "faults",
+      "error",
+      error.forKey
+        ? "The originals are shown to those who hold an admin key: press “Look again” to give it."
+        : `The dead letters could not be listed: ${told(error)}.`,
+    );
   }
   show();
 }
 
 async function replay() {
-  const which = chosen(), text = $("correction").value;
+  const which = chosen(),
+    text = $("correction").value;
   if (!which.length) return;
   const payload = which.length === 1 && text !== (which[0].text ?? "") ? text : null;
   const positions = which.map(({ topic, partition, offset }) => ({ topic, partition, offset }));
@@ -80,7 +110,9 @@ async function replay() {
 }
 
 function reasons() {
-  const select = $("reason"), names = Object.keys(store.now?.rejects ?? {}).sort(), have = [...select.options].slice(1).map(option => option.value);
+  const select = $("reason"),
+    names = Object.keys(store.now?.rejects ?? {}).sort(),
+    have = [...select.options].slice(1).map(option => option.value);
   if (names.join() === have.join()) return;
   const before = select.value;
   select.replaceChildren(new Option("any", ""), ...names.map(name => new Option(words(name), name)));
@@ -88,19 +120,33 @@ function reasons() {
 }
 
 function warnings() {
-  const list = [...(store.now?.warnings ?? [])].reverse(), key = JSON.stringify(list);
+  const list = [...(store.now?.warnings ?? [])].reverse(),
+    key = JSON.stringify(list);
   if ($("warnings").dataset.key === key) return;
   $("warnings").dataset.key = key;
   if (!list.length) return void $("warnings").replaceChildren(el("li", { class: "muted" }, "None."));
-  $("warnings").replaceChildren(...list.map(({ at_ms: at, level, target, message }) => el("li", { "data-level": level },
-    el("span", { class: "number quiet" }, clock(at)), el("strong", null, level === "error" ? "▲ error" : "△ warning"), el("span", null, message), el("code", { class: "muted" }, target ?? ""))));
+  $("warnings").replaceChildren(
+    ...list.map(({ at_ms: at, level, target, message }) =>
+      el(
+        "li",
+        { "data-level": level },
+        el("span", { class: "number quiet" }, clock(at)),
+        el("strong", null, level === "error" ? "▲ error" : "△ warning"),
+        el("span", null, message),
+        el("code", { class: "muted" }, target ?? ""),
+      ),
+    ),
+  );
 }
 
 $("letters-reload").addEventListener("click", () => load(false, false));
 $("more-letters").addEventListener("click", () => load(true));
 $("replay-selected").addEventListener("click", replay);
 $("reason").addEventListener("change", () => load());
-whenSeen($("faults"), () => { seen = true; void load(); });
+whenSeen($("faults"), () => {
+  seen = true;
+  void load();
+});
 
 onNews(["hello", "now"], () => {
   warnings();

@@ -3,7 +3,8 @@
 import { askKey, authorization, refusal, Refused, told } from "./api.js";
 import { readEvents } from "./sse.js";
 
-const FIRST_WAIT_MS = 500, LONGEST_WAIT_MS = 15_000;
+const FIRST_WAIT_MS = 500,
+  LONGEST_WAIT_MS = 15_000;
 /** The server speaks each 5 seconds at the least. */
 const SILENT_MS = 15_000;
 /** A tab that wakes up after longer does not wait for what it missed. */
@@ -12,9 +13,15 @@ const STALE_MS = 10_000;
 /** What the feed is doing: its `phase` is connecting, live, waiting or key. */
 export const feed = { phase: "connecting", why: "", until: 0 };
 
-let current = null, wake = null, heard = { steady: 0, wall: 0 }, take, changed;
+let current = null,
+  wake = null,
+  heard = { steady: 0, wall: 0 },
+  take,
+  changed;
 
-const hear = () => { heard = { steady: performance.now(), wall: Date.now() }; };
+const hear = () => {
+  heard = { steady: performance.now(), wall: Date.now() };
+};
 
 function become(phase, why = "", until = 0) {
   Object.assign(feed, { phase, why, until });
@@ -25,11 +32,15 @@ function become(phase, why = "", until = 0) {
 export function follow(onMessage, onChange) {
   take = onMessage;
   changed = onChange;
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && stale()) again(); });
-  addEventListener("pageshow", event => { if (event.persisted) again(); });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && stale()) again();
+  });
+  addEventListener("pageshow", event => {
+    if (event.persisted) again();
+  });
   addEventListener("online", again);
   setInterval(() => {
-    if (feed.phase === "live" && !document.hidden && performance.now() - heard.steady > SILENT_MS) again();
+    if (["live", "connecting"].includes(feed.phase) && !document.hidden && performance.now() - heard.steady > SILENT_MS) again();
   }, 2000);
   void run();
 }
@@ -50,22 +61,32 @@ async function run() {
   for (;;) {
     if (feed.phase !== "live") become("connecting");
     current = new AbortController();
+    hear();
     const { signal } = current;
-    let pause = null, why = "the stream ended";
+    let pause = null,
+      why = "the stream ended";
     try {
-      const response = await fetch("/live", { headers: { Accept: "text/event-stream", ...authorization("read") }, cache: "no-store", signal });
+      const response = await fetch("/live", {
+        headers: { Accept: "text/event-stream", ...authorization("read") },
+        cache: "no-store",
+        signal,
+      });
       if (!response.ok) throw await refusal(response);
       hear();
-      await readEvents(response, (kind, data) => {
-        if (signal.aborted) return;
-        failures = 0;
-        const message = JSON.parse(data);
-        if (kind === "reconnect") [pause, why] = [message.after_ms, message.reason];
-        else {
-          if (feed.phase !== "live") become("live");
-          take(kind, message);
-        }
-      }, hear);
+      await readEvents(
+        response,
+        (kind, data) => {
+          if (signal.aborted) return;
+          failures = 0;
+          const message = JSON.parse(data);
+          if (kind === "reconnect") [pause, why] = [message.after_ms, message.reason];
+          else {
+            if (feed.phase !== "live") become("live");
+            take(kind, message);
+          }
+        },
+        hear,
+      );
     } catch (error) {
       if (error instanceof Refused && error.forKey) {
         become("key", error.message);

@@ -4,17 +4,23 @@ const LOCALE = "en";
 const wholes = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
 const times = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
-const dates = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+const dates = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+});
 
 export const known = value => typeof value === "number" && Number.isFinite(value);
 export const NONE = "–";
 
-export const whole = value => known(value) ? wholes.format(value) : NONE;
-export const decimal = (value, digits = 4) => known(value) ? value.toFixed(digits) : NONE;
-export const percent = (value, digits = 1) => known(value) ? `${(value * 100).toFixed(digits)} %` : NONE;
-export const clock = ms => known(ms) && Math.abs(ms) < 8.64e15 ? times.format(ms) : NONE;
-export const date = ms => known(ms) && Math.abs(ms) < 8.64e15 ? dates.format(ms) : NONE;
-export const day = ms => known(ms) && Math.abs(ms) < 8.64e15 ? days.format(ms) : NONE;
+export const whole = value => (known(value) ? wholes.format(value) : NONE);
+export const decimal = (value, digits = 4) => (known(value) ? value.toFixed(digits) : NONE);
+export const percent = (value, digits = 1) => (known(value) ? `${(value * 100).toFixed(digits)} %` : NONE);
+export const clock = ms => (known(ms) && Math.abs(ms) < 8.64e15 ? times.format(ms) : NONE);
+export const date = ms => (known(ms) && Math.abs(ms) < 8.64e15 ? dates.format(ms) : NONE);
+export const day = ms => (known(ms) && Math.abs(ms) < 8.64e15 ? days.format(ms) : NONE);
 export const plural = (count, one, many = `${one}s`) => `${whole(count)} ${count === 1 ? one : many}`;
 
 /** Events a second: three digits are enough to read while they move. */

@@ -5,15 +5,23 @@ import { $, el, panel, say, svg } from "./dom.js";
 import { clock, decimal, known, named as title, whole } from "./format.js";
 import { onNews, scale, store } from "./store.js";
 
-const MOST = 150, LISTED = 12, FADED_AFTER_MS = 60_000, FAINTEST = 0.18;
+const MOST = 150,
+  LISTED = 12,
+  FADED_AFTER_MS = 60_000,
+  FAINTEST = 0.18;
 const dots = new Map();
-let layer = null, marked = null;
+let layer = null,
+  marked = null;
 
 function draw() {
-  const root = $("map-drawing"), names = svg("g", { class: "names" });
+  const root = $("map-drawing"),
+    names = svg("g", { class: "names" });
   root.append(...graticule().map(points => svg("polyline", { class: "graticule", points })));
   for (const { name, x, y, width, height } of INSETS) {
-    root.append(svg("rect", { class: "inset", x, y, width, height, rx: 6 }), svg("text", { class: "place", x: x + 6, y: y + height - 6 }, name));
+    root.append(
+      svg("rect", { class: "inset", x, y, width, height, rx: 6 }),
+      svg("text", { class: "place", x: x + 6, y: y + height - 6 }, name),
+    );
   }
   for (const [name, lat, lon] of CITIES) {
     const at = project(lat, lon);
@@ -24,7 +32,11 @@ function draw() {
   root.append(names);
 }
 
-const told = event => `${title(event)}: ${known(event.rating) ? `rated ${event.rating}` : known(event.count) ? `count ${whole(event.count)}` : "no rating"}, by user ${event.user} at ${event.place.name ?? `${decimal(event.place.lat, 1)}, ${decimal(event.place.lon, 1)}`}`;
+function told(event) {
+  const { rating, count, user, place } = event;
+  const said = known(rating) ? `rated ${rating}` : known(count) ? `count ${whole(count)}` : "no rating";
+  return `${title(event)}: ${said}, by user ${user} at ${place.name ?? `${decimal(place.lat, 1)}, ${decimal(place.lon, 1)}`}`;
+}
 
 function kind(event) {
   if (!known(event.rating)) return "dot plain";
@@ -60,12 +72,15 @@ function fade() {
 
 function list() {
   const placed = store.events.filter(event => event.place).slice(0, LISTED);
-  $("places").replaceChildren(...placed.map(event => el("li", null, el("span", { class: "number quiet" }, clock(event.at_ms)), " ", `${told(event)}.`)));
+  $("places").replaceChildren(
+    ...placed.map(event => el("li", null, el("span", { class: "number quiet" }, clock(event.at_ms)), " ", `${told(event)}.`)),
+  );
 }
 
 function show() {
   if (!layer) draw();
-  const events = drawn(), wanted = new Set(events.map(event => event.seq));
+  const events = drawn(),
+    wanted = new Set(events.map(event => event.seq));
   for (const [seq, node] of dots) {
     if (wanted.has(seq)) continue;
     node.remove();
@@ -81,7 +96,8 @@ function show() {
   say("placed", whole(store.placed));
   say("unplaced", whole(store.unplaced));
   if (store.placed) panel("map", "live");
-  else if (store.events.length) panel("map", "empty", "No place is known of the users of these events: a ZIP code of the United States gives one.");
+  else if (store.events.length)
+    panel("map", "empty", "No place is known of the users of these events: a ZIP code of the United States gives one.");
   else panel("map", "empty", "The next event will be shown here, if it is known where its user is.");
 }
 
@@ -89,10 +105,13 @@ $("map-drawing").addEventListener("keydown", event => {
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
   if (!step) return;
   event.preventDefault();
-  const events = drawn(), at = events.findIndex(one => one.seq === marked);
+  const events = drawn(),
+    at = events.findIndex(one => one.seq === marked);
   $("map-tip").setAttribute("aria-live", "polite");
   if (events.length) mark(events[Math.min(events.length - 1, Math.max(0, at < 0 ? 0 : at + step))]);
 });
 $("map-drawing").addEventListener("blur", () => $("map-tip").setAttribute("aria-live", "off"));
-setInterval(() => { if (!document.hidden) fade(); }, 1000);
+setInterval(() => {
+  if (!document.hidden) fade();
+}, 1000);
 onNews(["hello", "events"], show);

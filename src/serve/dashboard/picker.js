@@ -5,8 +5,11 @@ import { $, el, settled } from "./dom.js";
 import { plural } from "./format.js";
 
 const SHOWN = 20;
-const input = $("user-picker"), list = $("user-options");
-let active = -1, asked = null, choose = () => {};
+const input = $("user-picker"),
+  list = $("user-options");
+let active = -1,
+  asked = null,
+  choose = () => {};
 
 const options = () => [...list.querySelectorAll("[role=option]:not([aria-disabled])")];
 
@@ -35,8 +38,18 @@ function pick(id) {
 function option(user, at) {
   const about = [user.age, user.gender, user.occupation].filter(Boolean).join(", ");
   // A press would take the focus from the field before the click comes.
-  return el("li", { role: "option", id: `user-option-${at}`, "aria-selected": "false", mousedown: event => event.preventDefault(), click: () => pick(user.id) },
-    el("strong", null, user.id), el("span", { class: "muted" }, ` ${plural(user.known_items, "item")}${about ? ` · ${about}` : ""}`));
+  return el(
+    "li",
+    {
+      role: "option",
+      id: `user-option-${at}`,
+      "aria-selected": "false",
+      mousedown: event => event.preventDefault(),
+      click: () => pick(user.id),
+    },
+    el("strong", null, user.id),
+    el("span", { class: "muted" }, ` ${plural(user.known_items, "item")}${about ? ` · ${about}` : ""}`),
+  );
 }
 
 const note = text => el("li", { role: "option", "aria-disabled": "true", class: "note muted", "aria-selected": "false" }, text);
@@ -44,7 +57,8 @@ const note = text => el("li", { role: "option", "aria-disabled": "true", class: 
 async function look() {
   asked?.abort();
   asked = new AbortController();
-  const { signal } = asked, q = input.value.trim();
+  const { signal } = asked,
+    q = input.value.trim();
   try {
     const { users, next } = await ask(`/users?n=${SHOWN}${q ? `&q=${encodeURIComponent(q)}` : ""}`, { signal });
     if (signal.aborted || document.activeElement !== input) return;
@@ -61,8 +75,14 @@ async function look() {
 
 const lookSoon = settled(look, 120);
 input.addEventListener("input", lookSoon);
-input.addEventListener("focus", () => { input.select(); lookSoon(); });
-input.addEventListener("blur", () => { asked?.abort(); open(false); });
+input.addEventListener("focus", () => {
+  input.select();
+  lookSoon();
+});
+input.addEventListener("blur", () => {
+  asked?.abort();
+  open(false);
+});
 input.addEventListener("keydown", event => {
   const { key } = event;
   if (key === "ArrowDown" || key === "ArrowUp") {
@@ -77,4 +97,6 @@ input.addEventListener("keydown", event => {
 });
 
 /** Calls with the id of each user that is picked. */
-export const onPick = call => { choose = call; };
+export const onPick = call => {
+  choose = call;
+};

@@ -4,17 +4,21 @@ import { $, el, panel, say } from "./dom.js";
 import { clock, date, day, decimal, known, named, percent, whole } from "./format.js";
 import { counted, onNews, scale, store } from "./store.js";
 
-const SHOWN = 20, MARKED = 4;
+const SHOWN = 20,
+  MARKED = 4;
 const OUTCOMES = {
-  tp: ["✓", "TP", "liked, as predicted"], fp: ["✗", "FP", "predicted as liked, and was not"],
-  fn: ["○", "FN", "liked, and not predicted"], tn: ["–", "TN", "not liked, as predicted"],
+  tp: ["✓", "TP", "liked, as predicted"],
+  fp: ["✗", "FP", "predicted as liked, and was not"],
+  fn: ["○", "FN", "liked, and not predicted"],
+  tn: ["–", "TN", "not liked, as predicted"],
 };
 const rows = new Map();
 let touched = false;
 
 const threshold = () => Number($("threshold").value);
 
-const outcome = (predicted, actual, from) => `${predicted >= from === actual >= from ? "t" : "f"}${predicted >= from ? "p" : "n"}`;
+const outcome = (predicted, actual, from) =>
+  `${predicted >= from === actual >= from ? "t" : "f"}${predicted >= from ? "p" : "n"}`;
 
 function judge(cell, event) {
   const judged = known(event.predicted) && known(event.rating) ? outcome(event.predicted, event.rating, threshold()) : "";
@@ -25,19 +29,28 @@ function judge(cell, event) {
 }
 
 /** An event out of a data set tells its day, one of today its time. */
-const when = ({ ts, at_ms: at }) => known(ts) && Math.abs(at - ts) > 86_400_000 ? day(ts) : clock(ts ?? at);
+const when = ({ ts, at_ms: at }) => (known(ts) && Math.abs(at - ts) > 86_400_000 ? day(ts) : clock(ts ?? at));
 
 function row(event, fresh) {
   const judged = el("td", { class: "outcome" });
-  const made = el("tr", { "data-seq": event.seq, class: fresh ? "fresh" : null },
-    el("td", { class: "when quiet", title: date(event.ts ?? event.at_ms) }, when(event)), el("td", { class: "id" }, event.user), el("td", { class: "title" }, named(event)),
-    el("td", { class: "number" }, decimal(event.predicted, 2)), el("td", { class: "number" }, known(event.rating) ? String(event.rating) : known(event.count) ? whole(event.count) : "–"), judged);
+  const made = el(
+    "tr",
+    { "data-seq": event.seq, class: fresh ? "fresh" : null },
+    el("td", { class: "when quiet", title: date(event.ts ?? event.at_ms) }, when(event)),
+    el("td", { class: "id" }, event.user),
+    el("td", { class: "title" }, named(event)),
+    el("td", { class: "number" }, decimal(event.predicted, 2)),
+    el("td", { class: "number" }, known(event.rating) ? String(event.rating) : known(event.count) ? whole(event.count) : "–"),
+    judged,
+  );
   judge(judged, event);
   return made;
 }
 
 function showRows() {
-  const newest = store.events.slice(0, SHOWN), body = $("events"), wanted = new Set(newest.map(event => event.seq));
+  const newest = store.events.slice(0, SHOWN),
+    body = $("events"),
+    wanted = new Set(newest.map(event => event.seq));
   for (const [seq, old] of rows) {
     if (wanted.has(seq)) continue;
     old.remove();
@@ -55,16 +68,20 @@ function showRows() {
 
 /** Counts of the four outcomes at a threshold, from the counts of predicted and actual by bin. */
 export function counts(joint, from) {
-  const sums = { tp: 0, fp: 0, fn: 0, tn: 0 }, close = 1e-6;
+  const sums = { tp: 0, fp: 0, fn: 0, tn: 0 },
+    close = 1e-6;
   joint.counts.forEach((columns, row) => {
     const predicted = joint.predicted_low + row * joint.predicted_step + close;
-    columns.forEach((count, column) => { sums[outcome(predicted, joint.actual_low + column * joint.actual_step + close, from)] += count; });
+    columns.forEach((count, column) => {
+      sums[outcome(predicted, joint.actual_low + column * joint.actual_step + close, from)] += count;
+    });
   });
   return sums;
 }
 
 function showCounts() {
-  const from = threshold(), joint = store.learning?.joint;
+  const from = threshold(),
+    joint = store.learning?.joint;
   say("threshold-value", from.toFixed(1));
   if (!joint?.counts) return;
   const { tp, fp, fn, tn } = counts(joint, from);
@@ -74,7 +91,8 @@ function showCounts() {
 }
 
 function showScale() {
-  const { low, high, positive } = scale(), slider = $("threshold");
+  const { low, high, positive } = scale(),
+    slider = $("threshold");
   Object.assign(slider, { min: low, max: high, step: high - low > 10 ? (high - low) / 100 : 0.1 });
   if (!touched) slider.value = positive;
   showCounts();
@@ -85,7 +103,8 @@ function show() {
   say("actual-head", listens ? "Count" : "Actual");
   $("outcomes").hidden = $("threshold").parentNode.hidden = listens;
   showRows();
-  if (store.events.length) panel("predicted", "live", listens ? "These events are counted and not rated: there is no liking to foresee." : "");
+  if (store.events.length)
+    panel("predicted", "live", listens ? "These events are counted and not rated: there is no liking to foresee." : "");
   else panel("predicted", "empty", "The next event will be shown here, with what was predicted for it.");
 }
 

@@ -25,7 +25,8 @@ $("replay-speed").addEventListener("change", event => {
 
 /** The select tells the speed that holds, also one that somebody else has set. */
 function showSpeed(speed) {
-  const select = $("replay-speed"), value = speed === null || speed === undefined ? "" : String(speed);
+  const select = $("replay-speed"),
+    value = speed === null || speed === undefined ? "" : String(speed);
   if (document.activeElement === select || select.value === value) return;
   if (![...select.options].some(option => option.value === value)) select.add(new Option(`${whole(speed)} events/s`, value));
   select.value = value;
@@ -36,7 +37,10 @@ onNews(["hello", "now"], () => {
   $("replay").hidden = !(store.hello?.replay && replay);
   if ($("replay").hidden) return;
   say("replay-name", `Replay of ${replay.dataset}`);
-  say("replay-position", `${whole(replay.position)} of ${whole(replay.of)}${replay.done ? ", done" : replay.paused ? ", paused" : ""}`);
+  say(
+    "replay-position",
+    `${whole(replay.position)} of ${whole(replay.of)}${replay.done ? ", done" : replay.paused ? ", paused" : ""}`,
+  );
   $("replay-progress").value = replay.of ? replay.position / replay.of : 0;
   say("replay-toggle", replay.paused ? "Resume" : "Pause");
   $("replay-toggle").disabled = Boolean(replay.done);

@@ -12,7 +12,10 @@ async function verify(seq, cell) {
   try {
     const found = await ask(`/snapshots/${seq}/verify`);
     cell.textContent = found.ok ? "✓ whole" : "✗ damaged";
-    say("verified", `Snapshot ${whole(seq)}: ${found.detail ?? (found.ok ? "each block is as the manifest says" : "its blocks differ from the manifest")}.`);
+    say(
+      "verified",
+      `Snapshot ${whole(seq)}: ${found.detail ?? (found.ok ? "each block is as the manifest says" : "its blocks differ from the manifest")}.`,
+    );
   } catch (error) {
     cell.textContent = "✗ failed";
     say("verified", `Snapshot ${whole(seq)} could not be checked: ${told(error)}.`);
@@ -34,11 +37,41 @@ async function exported(event, seq) {
 }
 
 function row({ seq, created_at_ms: taken, mae, rmse, users, items, sha256 }) {
-  const number = text => el("td", { class: "number" }, text), check = el("td", null);
-  check.append(el("button", { type: "button", class: "link", "aria-label": `Verify snapshot ${seq}`, click: () => verify(seq, check) }, "verify"));
-  return el("tr", { "data-seq": seq }, number(whole(seq)), el("td", { class: "when" }, date(taken)), number(decimal(mae)), number(decimal(rmse)), number(whole(users)), number(whole(items)),
-    el("td", null, el("code", { title: sha256 }, sha256.slice(0, 12))), check,
-    el("td", null, el("a", { href: `/snapshots/${seq}/export`, download: `freshet-${seq}.zip`, "aria-label": `Export snapshot ${seq}`, click: event => exported(event, seq) }, "export")));
+  const number = text => el("td", { class: "number" }, text),
+    check = el("td", null);
+  check.append(
+    el(
+      "button",
+      { type: "button", class: "link", "aria-label": `Verify snapshot ${seq}`, click: () => verify(seq, check) },
+      "verify",
+    ),
+  );
+  return el(
+    "tr",
+    { "data-seq": seq },
+    number(whole(seq)),
+    el("td", { class: "when" }, date(taken)),
+    number(decimal(mae)),
+    number(decimal(rmse)),
+    number(whole(users)),
+    number(whole(items)),
+    el("td", null, el("code", { title: sha256 }, sha256.slice(0, 12))),
+    check,
+    el(
+      "td",
+      null,
+      el(
+        "a",
+        {
+          href: `/snapshots/${seq}/export`,
+          download: `freshet-${seq}.zip`,
+          "aria-label": `Export snapshot ${seq}`,
+          click: event => exported(event, seq),
+        },
+        "export",
+      ),
+    ),
+  );
 }
 
 function offer(select, snapshots, wanted) {
@@ -56,28 +89,65 @@ export async function loadSnapshots() {
     offer($("diff-b"), snapshots, snapshots[0]);
     offer($("then-seq"), snapshots, snapshots.at(-1));
   } catch (error) {
-    $("snapshots").replaceChildren(el("tr", null, el("td", { colspan: 9 }, `The snapshots could not be listed: ${told(error)}.`)));
+    $("snapshots").replaceChildren(
+      el("tr", null, el("td", { colspan: 9 }, `The snapshots could not be listed: ${told(error)}.`)),
+    );
   }
 }
 
-const FIGURES = [["Events", ["counts", "events"], whole], ["Users", ["counts", "users"], whole], ["Items", ["counts", "items"], whole], ["MAE", ["metrics", "mae"], decimal], ["RMSE", ["metrics", "rmse"], decimal]];
+const FIGURES = [
+  ["Events", ["counts", "events"], whole],
+  ["Users", ["counts", "users"], whole],
+  ["Items", ["counts", "items"], whole],
+  ["MAE", ["metrics", "mae"], decimal],
+  ["RMSE", ["metrics", "rmse"], decimal],
+];
 
 const at = (object, path) => path.reduce((value, key) => value?.[key], object);
 
 /** A table; the first cell of a row is its head. */
 function table(head, rows) {
-  const cells = row => row.map((text, place) => place ? el("td", { class: "number" }, text) : el("th", { scope: "row" }, text));
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": head[0] }, el("table", null, el("thead", null, el("tr", null, ...head.map((text, place) => el("th", { scope: "col", class: place ? "number" : null }, text)))),
-    el("tbody", null, ...rows.map(row => el("tr", null, ...cells(row))))));
+  const cells = row => row.map((text, place) => (place ? el("td", { class: "number" }, text) : el("th", { scope: "row" }, text)));
+  return el(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": head[0] },
+    el(
+      "table",
+      null,
+      el(
+        "thead",
+        null,
+        el("tr", null, ...head.map((text, place) => el("th", { scope: "col", class: place ? "number" : null }, text))),
+      ),
+      el("tbody", null, ...rows.map(row => el("tr", null, ...cells(row)))),
+    ),
+  );
 }
 
 function showDiff(diff) {
-  const sides = [diff.a, diff.b], text = value => value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value);
-  const figures = FIGURES.filter(([, path]) => sides.some(side => known(at(side, path)))).map(([name, path, write]) => [name, ...sides.map(side => write(at(side, path)))]);
+  const sides = [diff.a, diff.b],
+    text = value =>
+      value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value);
+  const figures = FIGURES.filter(([, path]) => sides.some(side => known(at(side, path)))).map(([name, path, write]) => [
+    name,
+    ...sides.map(side => write(at(side, path))),
+  ]);
   const params = Object.entries(diff.params ?? {}).map(([name, [a, b]]) => [name, text(a), text(b)]);
-  const sections = (diff.sections ?? []).map(part => [part.name, part.rows?.map(whole).join(" → ") ?? "–", whole(part.shared), whole(part.changed), whole(part.new), bytes(part.bytes), part.moved ? decimal(part.moved.mean, 3) : "–"]);
-  $("diff").replaceChildren(table(["Figure", whole(diff.a?.seq), whole(diff.b?.seq)], [...figures, ...params]),
-    sections.length ? table(["Part", "Rows", "Shared", "Changed", "New", "Costs", "Moved"], sections) : el("p", { class: "muted" }, "All parts are the same."));
+  const sections = (diff.sections ?? []).map(part => [
+    part.name,
+    part.rows?.map(whole).join(" → ") ?? "–",
+    whole(part.shared),
+    whole(part.changed),
+    whole(part.new),
+    bytes(part.bytes),
+    part.moved ? decimal(part.moved.mean, 3) : "–",
+  ]);
+  $("diff").replaceChildren(
+    table(["Figure", whole(diff.a?.seq), whole(diff.b?.seq)], [...figures, ...params]),
+    sections.length
+      ? table(["Part", "Rows", "Shared", "Changed", "New", "Costs", "Moved"], sections)
+      : el("p", { class: "muted" }, "All parts are the same."),
+  );
 }
 
 $("diff-form").addEventListener("submit", async event => {
@@ -93,7 +163,9 @@ $("diff-form").addEventListener("submit", async event => {
 
 $("then-form").addEventListener("submit", async event => {
   event.preventDefault();
-  const user = $("then-user").value.trim(), seq = $("then-seq").value, path = `/recommend/${encodeURIComponent(user)}?n=${LENGTH}`;
+  const user = $("then-user").value.trim(),
+    seq = $("then-seq").value,
+    path = `/recommend/${encodeURIComponent(user)}?n=${LENGTH}`;
   if (!user || !seq) return;
   try {
     const [then, now] = await Promise.all([ask(`${path}&at=${seq}`), ask(path)]);

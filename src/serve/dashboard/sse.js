@@ -32,7 +32,8 @@ export class Parser {
       return;
     }
     const at = line.indexOf(":");
-    const field = at < 0 ? line : line.slice(0, at), value = at < 0 ? "" : line.slice(at + 1).replace(/^ /, "");
+    const field = at < 0 ? line : line.slice(0, at),
+      value = at < 0 ? "" : line.slice(at + 1).replace(/^ /, "");
     if (field === "event") this.#name = value;
     if (field === "data") this.#data.push(value);
   }
@@ -40,7 +41,9 @@ export class Parser {
 
 /** Reads a response to its end. `heard` is called for each piece, comments too. */
 export async function readEvents(response, call, heard) {
-  const parser = new Parser(call), decoder = new TextDecoder(), reader = response.body.getReader();
+  const parser = new Parser(call),
+    decoder = new TextDecoder(),
+    reader = response.body.getReader();
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;

@@ -4,13 +4,20 @@
 const MOST_EVENTS = 200;
 
 export const store = {
-  hello: null, now: null, learning: null,
+  hello: null,
+  now: null,
+  learning: null,
   /** The newest first. */
   events: [],
-  rates: [], placed: 0, unplaced: 0, skipped: 0,
+  rates: [],
+  placed: 0,
+  unplaced: 0,
+  skipped: 0,
 };
 
-let received = 0, dirty = new Set(), asked = false;
+let received = 0,
+  dirty = new Set(),
+  asked = false;
 const drawers = [];
 
 /** Calls `draw` when one of these kinds of message has come. */
@@ -61,16 +68,20 @@ export function news(kind) {
     const kinds = dirty;
     dirty = new Set();
     for (const { draw } of drawers.filter(one => one.kinds.some(kind => kinds.has(kind)))) {
-      try { draw(); } catch (error) { console.error(error); }
+      try {
+        draw();
+      } catch (error) {
+        console.error(error);
+      }
     }
   });
 }
 
 /** The server's clock now: its last word and what has passed since, whatever the clock of this machine says. */
-export const serverNow = () => store.now ? store.now.at_ms + performance.now() - received : null;
+export const serverNow = () => (store.now ? store.now.at_ms + performance.now() - received : null);
 
 /** Time since the last figures came. */
-export const silence = () => received ? performance.now() - received : null;
+export const silence = () => (received ? performance.now() - received : null);
 
 /** Whether events are listens and the like, that nobody rates. */
 export function counted() {

@@ -10,28 +10,67 @@ const batches = chart("batches", (colour, axis) => {
   if (!list.length) return null;
   const number = list.map(batch => batch.number);
   const bar = (name, field, color) => ({
-    type: "bar", name, x: number, y: list.map(batch => batch[field]), marker: { color, line: { width: 0 } }, hovertemplate: "%{y:.1f} ms",
+    type: "bar",
+    name,
+    x: number,
+    y: list.map(batch => batch[field]),
+    marker: { color, line: { width: 0 } },
+    hovertemplate: "%{y:.1f} ms",
   });
-  const about = list.map(batch => escaped(`${plural(batch.events, "event")}${batch.rejects ? `, ${plural(batch.rejects, "reject")}` : ""}, ${clock(batch.at_ms)}`));
+  const about = list.map(batch =>
+    escaped(
+      `${plural(batch.events, "event")}${batch.rejects ? `, ${plural(batch.rejects, "reject")}` : ""}, ${clock(batch.at_ms)}`,
+    ),
+  );
   return {
     traces: [
-      bar("learn", "learn_ms", colour.blue), bar("publish", "publish_ms", colour.amber), bar("persist", "persist_ms", colour.green),
-      { type: "scatter", mode: "lines", name: "events", x: number, y: list.map(batch => batch.events), yaxis: "y2", text: about, hovertemplate: "%{text}", line: { color: colour.muted, width: 1.5, shape: "hvh", dash: "dot" } },
+      bar("learn", "learn_ms", colour.blue),
+      bar("publish", "publish_ms", colour.amber),
+      bar("persist", "persist_ms", colour.green),
+      {
+        type: "scatter",
+        mode: "lines",
+        name: "events",
+        x: number,
+        y: list.map(batch => batch.events),
+        yaxis: "y2",
+        text: about,
+        hovertemplate: "%{text}",
+        line: { color: colour.muted, width: 1.5, shape: "hvh", dash: "dot" },
+      },
     ],
     layout: {
-      barmode: "stack", bargap: 0.15, margin: { l: 44, r: 44, t: 8, b: 36 },
-      xaxis: { name: "batch", tickformat: ",d", nticks: 6, showgrid: false }, yaxis: { name: "ms", rangemode: "tozero" },
-      yaxis2: axis(colour, { name: "events", overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, tickformat: ",d" }),
+      barmode: "stack",
+      bargap: 0.15,
+      margin: { l: 44, r: 44, t: 8, b: 36 },
+      xaxis: { name: "batch", tickformat: ",d", nticks: 6, showgrid: false },
+      yaxis: { name: "ms", rangemode: "tozero" },
+      yaxis2: axis(colour, {
+        name: "events",
+        overlaying: "y",
+        side: "right",
+        rangemode: "tozero",
+        showgrid: false,
+        tickformat: ",d",
+      }),
     },
   };
 });
 
 function part(id, name, trouble, fine) {
-  const node = $(id), state = trouble ? "trouble" : "fine", now = serverNow();
-  const text = trouble ? `${trouble.reason ?? "in trouble"}${trouble.since_ms ? `, for ${span(now - trouble.since_ms)}` : ""}` : fine;
+  const node = $(id),
+    state = trouble ? "trouble" : "fine",
+    now = serverNow();
+  const text = trouble
+    ? `${trouble.reason ?? "in trouble"}${trouble.since_ms ? `, for ${span(now - trouble.since_ms)}` : ""}`
+    : fine;
   if (node.dataset.part !== state) {
     node.dataset.part = state;
-    node.replaceChildren(el("span", { class: "sign", "aria-hidden": "true" }, trouble ? "▲" : "●"), el("strong", null, name), el("span", null));
+    node.replaceChildren(
+      el("span", { class: "sign", "aria-hidden": "true" }, trouble ? "▲" : "●"),
+      el("strong", null, name),
+      el("span", null),
+    );
   }
   say(node.lastChild, text);
 }
@@ -45,37 +84,63 @@ function parts(now) {
 }
 
 function rejects(counts) {
-  const entries = Object.entries(counts ?? {}).filter(([, count]) => count > 0).sort((a, b) => b[1] - a[1]);
-  const most = entries[0]?.[1] ?? 1, list = $("rejects"), key = JSON.stringify(entries);
+  const entries = Object.entries(counts ?? {})
+    .filter(([, count]) => count > 0)
+    .sort((a, b) => b[1] - a[1]);
+  const most = entries[0]?.[1] ?? 1,
+    list = $("rejects"),
+    key = JSON.stringify(entries);
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   if (!entries.length) return void list.replaceChildren(el("li", { class: "muted" }, "None: every event could be read."));
-  list.replaceChildren(...entries.map(([reason, count]) => {
-    const fill = el("span", { class: "fill", "aria-hidden": "true" });
-    fill.style.width = `${Math.max(1, count / most * 100)}%`;
-    return el("li", null, fill, el("span", null, words(reason)), el("span", { class: "number" }, whole(count)));
-  }));
+  list.replaceChildren(
+    ...entries.map(([reason, count]) => {
+      const fill = el("span", { class: "fill", "aria-hidden": "true" });
+      fill.style.width = `${Math.max(1, (count / most) * 100)}%`;
+      return el("li", null, fill, el("span", null, words(reason)), el("span", { class: "number" }, whole(count)));
+    }),
+  );
 }
 
 function lag(list) {
   const seconds = list.map(one => one.seconds).filter(known);
-  say("lag-messages", plural(list.reduce((sum, one) => sum + Math.max(0, one.messages), 0), "event"));
+  say("lag-messages", whole(list.reduce((sum, one) => sum + Math.max(0, one.messages), 0)));
   say("lag-seconds", seconds.length ? span(Math.max(...seconds) * 1000) : "–");
-  $("lag-table").replaceChildren(...list.slice(0, 200).map(one => el("tr", null,
-    el("td", null, `${one.topic} ${one.partition}`), el("td", { class: "number" }, whole(one.messages)),
-    el("td", { class: "number" }, known(one.seconds) ? span(one.seconds * 1000) : "–"), el("td", null, words(one.state ?? "")))));
+  $("lag-table").replaceChildren(
+    ...list
+      .slice(0, 200)
+      .map(one =>
+        el(
+          "tr",
+          null,
+          el("td", null, `${one.topic} ${one.partition}`),
+          el("td", { class: "number" }, whole(one.messages)),
+          el("td", { class: "number" }, known(one.seconds) ? span(one.seconds * 1000) : "–"),
+          el("td", null, words(one.state ?? "")),
+        ),
+      ),
+  );
 }
 
 function rateLine() {
-  const most = Math.max(1, ...store.rates), from = 120 - store.rates.length;
-  const points = store.rates.map((value, at) => `${from + at},${(23 - value / most * 22).toFixed(1)}`);
+  const most = Math.max(1, ...store.rates),
+    from = 120 - store.rates.length;
+  const points = store.rates.map((value, at) => `${from + at},${(23 - (value / most) * 22).toFixed(1)}`);
   $("rate-line").firstElementChild.setAttribute("points", points.join(" "));
 }
 
 function newest(batch) {
   if (!batch) return "";
-  const parts = [["waited", batch.wait_ms], ["learned in", batch.learn_ms], ["published in", batch.publish_ms], ["persisted in", batch.persist_ms]];
-  const told = parts.filter(([, ms]) => known(ms)).map(([name, ms]) => `${name} ${span(ms)}`).join(", ");
+  const parts = [
+    ["waited", batch.wait_ms],
+    ["learned in", batch.learn_ms],
+    ["published in", batch.publish_ms],
+    ["persisted in", batch.persist_ms],
+  ];
+  const told = parts
+    .filter(([, ms]) => known(ms))
+    .map(([name, ms]) => `${name} ${span(ms)}`)
+    .join(", ");
   return `Batch ${whole(batch.number)}: ${plural(batch.events, "event")}${told ? `, ${told}` : ""}.`;
 }
 

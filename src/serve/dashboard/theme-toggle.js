@@ -23,7 +23,11 @@ $("theme").addEventListener("click", () => {
   const next = ORDER[(ORDER.indexOf(chosen()) + 1) % ORDER.length];
   if (next === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = next;
-  try { localStorage.setItem("freshet.theme", next); } catch { /* Storage is forbidden: it holds for this page. */ }
+  try {
+    localStorage.setItem("freshet.theme", next);
+  } catch {
+    /* Storage is forbidden: it holds for this page. */
+  }
   show();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);

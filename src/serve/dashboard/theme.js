@@ -2,4 +2,6 @@
 try {
   const theme = localStorage.getItem("freshet.theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
-} catch { /* Storage is forbidden: the system's theme is shown. */ }
+} catch {
+  /* Storage is forbidden: the system's theme is shown. */
+}
