@@ -60,7 +60,7 @@ fn found(name: &str, headers: &HeaderMap) -> Option<Response> {
     let (_, kind) = KINDS.into_iter().find(|(end, _)| name.ends_with(end))?;
     let file = Files::get(name)?;
     let tag = tag(&file.metadata.sha256_hash());
-    Some(told(kind, tag, headers, || Bytes::from(file.data.into_owned())))
+    Some(told(kind, &tag, headers, || Bytes::from(file.data.into_owned())))
 }
 
 /// A tag that names these bytes and no others.
@@ -69,7 +69,7 @@ fn tag(hash: &[u8]) -> HeaderValue {
 }
 
 /// The answer: the bytes, or that the browser has them. It asks each time, since names stay while contents change.
-fn told(kind: &'static str, tag: HeaderValue, headers: &HeaderMap, bytes: impl FnOnce() -> Bytes) -> Response {
+fn told(kind: &'static str, tag: &HeaderValue, headers: &HeaderMap, bytes: impl FnOnce() -> Bytes) -> Response {
     let about: [(HeaderName, HeaderValue); 5] = [
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -77,7 +77,7 @@ fn told(kind: &'static str, tag: HeaderValue, headers: &HeaderMap, bytes: impl F
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::ETAG, tag.clone()),
     ];
-    if is_known(headers, &tag) {
+    if is_known(headers, tag) {
         return (StatusCode::NOT_MODIFIED, about).into_response();
     }
     (about, [(header::CONTENT_TYPE, kind)], bytes()).into_response()
@@ -123,7 +123,7 @@ async fn plotly(headers: HeaderMap) -> Result<Response, Problem> {
     let plotly = spawn_blocking(Plotly::get).await.map_err(|error| Problem::internal(&error.to_string()))?;
     let gzip = takes_gzip(&headers) && plotly.gzip.len() < plotly.plain.len();
     let bytes = if gzip { &plotly.gzip } else { &plotly.plain };
-    let tag = plotly.tags[usize::from(gzip)].clone();
+    let tag = &plotly.tags[usize::from(gzip)];
     let mut response = told(KINDS[2].1, tag, &headers, || bytes.clone());
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if gzip && response.status() == StatusCode::OK {

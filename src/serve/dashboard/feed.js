@@ -9,11 +9,15 @@ const FIRST_WAIT_MS = 500,
 const SILENT_MS = 15_000;
 /** A tab that wakes up after longer does not wait for what it missed. */
 const STALE_MS = 10_000;
+/** A tab that is looked at again sooner has missed nothing. */
+const BEDTIME_MS = 30_000;
 
-/** What the feed is doing: its `phase` is connecting, live, waiting or key. */
+/** What the feed is doing: its `phase` is connecting, live, waiting, key or asleep. */
 export const feed = { phase: "connecting", why: "", until: 0 };
 
-let current = null,
+let asleep = false,
+  bedtime,
+  current = null,
   wake = null,
   heard = { steady: 0, wall: 0 },
   take,
@@ -32,9 +36,7 @@ function become(phase, why = "", until = 0) {
 export function follow(onMessage, onChange) {
   take = onMessage;
   changed = onChange;
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && stale()) again();
-  });
+  document.addEventListener("visibilitychange", seenOrNot);
   addEventListener("pageshow", event => {
     if (event.persisted) again();
   });
@@ -43,6 +45,20 @@ export function follow(onMessage, onChange) {
     if (["live", "connecting"].includes(feed.phase) && !document.hidden && performance.now() - heard.steady > SILENT_MS) again();
   }, 2000);
   void run();
+}
+
+/** A browser has few connections for a server: a tab that nobody looks at gives its own back. */
+function seenOrNot() {
+  clearTimeout(bedtime);
+  if (document.hidden)
+    bedtime = setTimeout(() => {
+      asleep = true;
+      again();
+    }, BEDTIME_MS);
+  else {
+    asleep = false;
+    if (feed.phase === "asleep" || stale()) again();
+  }
 }
 
 /** Either clock may have stood still while the machine slept. */
@@ -59,6 +75,11 @@ export function again() {
 async function run() {
   let failures = 0;
   for (;;) {
+    if (asleep) {
+      become("asleep");
+      await sleep(null);
+      continue;
+    }
     if (feed.phase !== "live") become("connecting");
     current = new AbortController();
     hear();

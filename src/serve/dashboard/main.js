@@ -17,7 +17,8 @@ import "./faults.js";
 const LIVE_PANELS = ["stream", "learning", "predicted", "map"];
 
 function phase() {
-  if (feed.phase !== "live") return { connecting: "Connecting…", waiting: "Disconnected", key: "Needs a key" }[feed.phase];
+  if (feed.phase !== "live")
+    return { connecting: "Connecting…", waiting: "Disconnected", key: "Needs a key", asleep: "Asleep" }[feed.phase];
   const { now } = store;
   if (!now) return "Connected";
   if (now.phase === "running" && now.troubles?.length)
