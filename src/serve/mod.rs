@@ -11,6 +11,7 @@ mod because;
 mod body;
 pub mod catalog;
 mod cors;
+mod dashboard;
 mod deadline;
 mod delay;
 mod directory;
@@ -30,7 +31,6 @@ pub mod model;
 mod moment;
 pub mod monitor;
 mod openapi;
-mod page;
 mod parameters;
 pub mod problem;
 mod recommend;
@@ -125,7 +125,7 @@ pub fn app(state: AppState) -> Router {
     let (router, api) = routes(&state).split_for_parts();
     let router = router
         .merge(openapi::pages(api))
-        .route("/", get(page::page))
+        .merge(dashboard::pages())
         .merge(script::pages())
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed);
