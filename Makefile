@@ -2,7 +2,7 @@
 # C libraries are compiled once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser chaos bench servers clean-servers check-build-tools check-tools
+.PHONY: help demo test test-browser test-otlp chaos bench servers clean-servers check-build-tools check-tools
 
 # rustup installs here, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -26,6 +26,11 @@ test: check-tools servers ## Check format and lints, then run every test against
 
 test-browser: check-tools servers ## Look at the page in a headless browser; it is part of `make test` (ARGS=NAME to pick)
 	@cargo test --release --test browser -- --nocapture $(ARGS)
+
+test-otlp: check-tools servers ## Check and test the export of traces, which is a build of its own
+	@cargo clippy --release --all-targets --features otlp -- -D warnings
+	@cargo test --release --features otlp --lib telemetry:: config::
+	@cargo test --release --features otlp --test it traces::
 
 chaos: check-tools servers ## Kill every part of it over and over, and count what was lost (ARGS=chaos::disk to pick rows)
 	@cargo test --release --test it -- --ignored --nocapture --test-threads=1 $(or $(ARGS),chaos::)

@@ -41,6 +41,7 @@ pub(crate) fn raw(rows: &[Interaction], topic: &str) -> Vec<RawEvent> {
         timestamp_ms: 0,
         key: Some(row.user.as_bytes().to_vec()),
         payload: row.to_json(),
+        trace: None,
     };
     rows.iter().zip(0..).map(raw).collect()
 }

@@ -4,6 +4,7 @@
 //! a delivery report. Guarantee: a row is either delivered, or counted and reported as not delivered.
 
 pub mod catalog;
+pub mod control;
 pub mod convert;
 pub mod dataset;
 pub(crate) mod embedded_log;
@@ -28,6 +29,7 @@ pub mod shift;
 pub mod tabular;
 
 pub use catalog::{Item, User};
+pub use control::Control;
 pub use dataset::{Dataset, Rows, open};
 pub use error::CaptureError;
 pub use fetch::ensure;

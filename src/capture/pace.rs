@@ -4,11 +4,14 @@
 //! so that being late once does not make everything after it late.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use tokio::time::{Instant, sleep_until};
+
+use super::Control;
 
 /// How rows are spread over time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +30,18 @@ pub enum Pace {
     },
     /// By the rows' own timestamps.
     Speed(Speed),
+    /// As somebody says while it runs.
+    Told(Hand),
+}
+
+/// A [`Control`] that a pace goes by.
+#[derive(Clone, Debug)]
+pub struct Hand(pub Arc<Control>);
+
+impl PartialEq for Hand {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Rows a second, above 0: `500/s` or `500`.
@@ -62,6 +77,14 @@ pub enum PaceError {
         /// Number of the row, from 1.
         row: u64,
     },
+}
+
+impl Rate {
+    /// Rows a second.
+    #[must_use]
+    pub fn per_second(self) -> f64 {
+        self.0
+    }
 }
 
 impl FromStr for Rate {
@@ -108,6 +131,8 @@ pub(crate) struct Pacer {
     due: Duration,
     /// Timestamp of the first row, in milliseconds since the epoch.
     first_ts: Option<i64>,
+    /// When the newest row was let through that somebody held.
+    told: Option<Instant>,
 }
 
 impl Pacer {
@@ -115,11 +140,15 @@ impl Pacer {
     pub(crate) fn new(pace: Pace) -> Self {
         let seed = if let Pace::Pause { seed, .. } = pace { seed } else { 0 };
         let random = Pcg64Mcg::seed_from_u64(seed);
-        Self { pace, random, start: Instant::now(), rows: 0, due: Duration::ZERO, first_ts: None }
+        Self { pace, random, start: Instant::now(), rows: 0, due: Duration::ZERO, first_ts: None, told: None }
     }
 
     /// Waits until the next row may go; `ts` is its own time, in milliseconds since the epoch.
     pub(crate) async fn wait(&mut self, ts: Option<i64>) -> Result<(), PaceError> {
+        if let Pace::Told(Hand(control)) = &self.pace {
+            self.told = Some(control.wait(self.told).await);
+            return Ok(());
+        }
         let Some(due) = self.next_due(ts)? else { return Ok(()) };
         self.due = due;
         self.rows += 1;
@@ -134,10 +163,10 @@ impl Pacer {
         Ok(())
     }
 
-    /// None at full pace, which never looks at the clock.
+    /// None where the clock is not what is gone by.
     fn next_due(&mut self, ts: Option<i64>) -> Result<Option<Duration>, PaceError> {
         Ok(Some(match &self.pace {
-            Pace::Full => return Ok(None),
+            Pace::Full | Pace::Told(_) => return Ok(None),
             Pace::Rate(Rate(rate)) => seconds(self.rows as f64 / rate),
             Pace::Pause { .. } if self.rows == 0 => Duration::ZERO,
             Pace::Pause { between: Pause { min, max }, .. } => {

@@ -31,7 +31,7 @@ impl From<Interaction> for Outgoing {
     /// be deleted as too old. The event holds the row's own time.
     fn from(row: Interaction) -> Self {
         let payload = row.to_json();
-        let record = Record { key: row.user.into_bytes(), payload, timestamp_ms: None };
+        let record = Record { key: row.user.into_bytes(), payload, ..Record::default() };
         Self { record, ts: row.ts, mark: Mark::default() }
     }
 }

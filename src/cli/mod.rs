@@ -152,6 +152,7 @@ impl Cli {
         let done = runtime.block_on(dispatch(command, loaded));
         // A task that hangs must not hold the process back: whatever has to be waited for, the command has waited for.
         runtime.shutdown_background();
+        telemetry::flush();
         done
     }
 

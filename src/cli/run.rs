@@ -55,6 +55,8 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
 pub(super) struct Service {
     /// Where HTTP is served, without a slash at the end.
     pub(super) url: String,
+    /// The port of that.
+    pub(super) port: u16,
     pub(super) published: Published,
     pub(super) status: Arc<Status>,
     stop: CancellationToken,
@@ -99,11 +101,13 @@ impl Service {
             keys: Arc::clone(&guard.keys),
         });
         let stop = stop.child_token();
-        let url = format!("{}://{}", guard.scheme(), listener.local_addr()?);
+        let address = listener.local_addr()?;
+        let url = format!("{}://{address}", guard.scheme());
         let about = (Arc::clone(&state.config), Arc::clone(&status));
         let http = serve::run(listener, serve::app(state), guard, about, stop.clone().cancelled_owned());
         Ok(Some(Self {
             url,
+            port: address.port(),
             published,
             status,
             http: tokio::spawn(http),
@@ -117,9 +121,9 @@ impl Service {
         self.engine.is_finished()
     }
 
-    /// Asks both to stop.
-    pub(super) fn stop(&self) {
-        self.stop.cancel();
+    /// Asks both to stop, when it is cancelled.
+    pub(super) fn halt(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// Waits until the engine has stopped, then stops serving.

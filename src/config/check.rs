@@ -122,6 +122,7 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("serve.rate_burst", Range::Whole(1, 1_000_000)),
     ("serve.shed_after", Range::Time("0s", "1h")),
     ("serve.max_connections", Range::Whole(1, 1_000_000)),
+    ("serve.max_streams", Range::Whole(1, 1_000_000)),
     ("serve.head_timeout", Range::Time("1ms", "1h")),
     ("serve.body_timeout", Range::Time("1ms", "1h")),
     ("serve.idle_timeout", Range::Time("1ms", "1h")),
@@ -150,6 +151,13 @@ pub(super) fn check(config: &Config, settings: &[Setting]) -> Vec<Problem> {
     problems.extend(checker.conflicts(config));
     problems
 }
+
+/// Where traces may be exported to.
+const ENDPOINT: &str = if cfg!(feature = "otlp") {
+    r#""", or http://host:port or https://host:port without a password; OTEL_EXPORTER_OTLP_HEADERS holds what must be secret"#
+} else {
+    r#""": this freshet exports no traces; build it with --features otlp"#
+};
 
 struct Checker<'a> {
     settings: &'a [Setting],
@@ -183,6 +191,7 @@ impl Checker<'_> {
             ("serve.ingest_keys", are_keys(&config.serve.ingest_keys), KEYS),
             ("serve.admin_keys", are_keys(&config.serve.admin_keys), KEYS),
             ("log.level", is_filter(&config.log.level), filter),
+            ("log.otlp_endpoint", is_endpoint(&config.log.otlp_endpoint), ENDPOINT),
         ]
         .into_iter()
         .filter(|(_, allowed, _)| !allowed)
@@ -303,6 +312,13 @@ fn is_origin(origin: &str) -> bool {
 fn is_database(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && !name.contains(['/', '\\', '.', '"', '$', '*', '<', '>', ':', '|', '?', ' ', '\0'])
+}
+
+/// A server's address that holds no password, as one is shown with the settings.
+fn is_endpoint(text: &str) -> bool {
+    let address = ["http://", "https://"].into_iter().find_map(|scheme| text.strip_prefix(scheme));
+    let is_address = address.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', ' ']));
+    text.is_empty() || cfg!(feature = "otlp") && is_address
 }
 
 /// tracing-subscriber takes a misspelt level for the name of a module and logs it whole; a word alone must be a level.

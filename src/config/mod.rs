@@ -247,6 +247,8 @@ pub struct ServeConfig {
     pub shed_after: Duration,
     /// Connections at the same time.
     pub max_connections: usize,
+    /// Streams at the same time.
+    pub max_streams: usize,
     /// Longest that the first head on a connection may take.
     #[serde(with = "duration")]
     pub head_timeout: Duration,
@@ -287,6 +289,8 @@ pub struct LogConfig {
     pub level: String,
     /// Text or JSON.
     pub format: LogFormat,
+    /// Where traces are exported to; empty for nowhere.
+    pub otlp_endpoint: String,
 }
 
 /// Durations as an operator writes them: `"250ms"`, `"20s"`, `"5m"`.

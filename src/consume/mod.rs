@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use crate::capture::LogError;
 use crate::config::{BrokerKind, Config};
+use crate::telemetry::trace::TraceParent;
 
 pub use offsets::{OffsetError, Offsets, OffsetsDelta};
 
@@ -72,6 +73,8 @@ pub struct RawEvent {
     pub key: Option<Vec<u8>>,
     /// The bytes; empty for a Kafka tombstone.
     pub payload: Vec<u8>,
+    /// The trace that whoever produced it has told; the embedded log keeps none.
+    pub trace: Option<TraceParent>,
 }
 
 /// How far behind the log's end the reading is, for one partition.

@@ -82,7 +82,7 @@ impl Decoder {
             return user_of(bytes, &self.config).map(Cow::into_owned);
         }
         let position = Position { topic: topic.into(), partition: 0, offset: 0 };
-        let raw = RawEvent { position, timestamp_ms: 0, key: None, payload: bytes.to_vec() };
+        let raw = RawEvent { position, timestamp_ms: 0, key: None, payload: bytes.to_vec(), trace: None };
         Ok(match self.decode(&raw)? {
             Decoded::Event(event) => event.user,
             Decoded::Item(item) => item.id,
@@ -314,6 +314,7 @@ mod tests {
             timestamp_ms: 1_000,
             key: Some(b"196".to_vec()),
             payload: payload.to_vec(),
+            trace: None,
         }
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, Span};
 
 use super::learning::LearnedBatch;
-use super::{EngineError, patience};
+use super::{EngineError, patience, spans};
 use crate::decode::Reason;
 use crate::fault::{self, Point};
 use crate::gather::Progress;
@@ -38,6 +39,8 @@ pub(super) struct Durability {
     pub(super) last_snapshot: u64,
     pub(super) durable: watch::Sender<Progress>,
     pub(super) status: Arc<Status>,
+    /// Spans of the batches in the open write, held open until it is done.
+    pub(super) written: Vec<Span>,
 }
 
 impl Durability {
@@ -49,7 +52,13 @@ impl Durability {
     ) -> Result<(), EngineError> {
         while let Some(first) = learned.recv().await {
             let (write, view, snapshot) = self.collect(first, &mut learned).await?;
-            patience::until_done(&self.status, || self.store.persist(self.epoch, &write)).await?;
+            let started = Instant::now();
+            let span = spans::of_write(&self.written, write.events.len());
+            let persisted = patience::until_done(&self.status, || self.store.persist(self.epoch, &write));
+            persisted.instrument(span).await?;
+            self.written.clear();
+            self.status.timings.persist.observe(started.elapsed());
+            self.status.monitor.persisted(self.progress.batch, started.elapsed());
             fault::pass(Point::Persisted);
             self.status.set_durable_seq(self.progress.seq);
             self.status.count_rejects(counted(&write));
@@ -84,7 +93,8 @@ impl Durability {
     }
 
     fn add(&mut self, learned: LearnedBatch, write: &mut DurableWrite) -> Result<(Arc<View>, bool), EngineError> {
-        let LearnedBatch { batch, outcomes, view, snapshot } = learned;
+        let LearnedBatch { batch, outcomes, view, snapshot, span } = learned;
+        self.written.push(span);
         self.progress.offsets.apply(&batch.offsets)?;
         self.progress.seq = batch.seqs().end - 1;
         self.progress.batch = batch.number;
@@ -104,6 +114,7 @@ impl Durability {
 
     /// Takes a snapshot of the view, all of which is durable, and deletes those that are not kept any more.
     async fn take_snapshot(&mut self, view: &View) -> Result<(), EngineError> {
+        let started = Instant::now();
         let manifest = match self.store_snapshot(view).await {
             // Somebody pruned by hand: blocks that this engine has stored before are named by no manifest yet.
             Err(StoreError::MissingBlocks { .. }) => {
@@ -119,6 +130,7 @@ impl Durability {
         let newest = std::iter::once(SnapshotSummary::from(&manifest)).chain(others).take(LISTED).collect();
         self.status.snapshots.store(Arc::new(newest));
         self.prune().await;
+        self.status.timings.snapshot.observe(started.elapsed());
         fault::pass(Point::Pruned);
         Ok(())
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::EngineError;
 use super::log_watch::LogWatch;
 use super::place::Place;
+use super::spans::Gathered;
 use crate::capture::LogError;
 use crate::consume::lag;
 use crate::consume::{Consumer, Offsets, Polled, RawEvent};
@@ -38,7 +39,7 @@ pub(super) struct Intake {
     pub(super) decoder: Decoder,
     /// Batches that the queue to the next stage has no room for.
     pub(super) waiting: Waiting,
-    pub(super) batches: mpsc::Sender<MicroBatch>,
+    pub(super) batches: mpsc::Sender<Gathered>,
     /// What is durable, and so may be committed.
     pub(super) committable: watch::Receiver<Progress>,
     pub(super) log: LogWatch,
@@ -47,7 +48,7 @@ pub(super) struct Intake {
 /// Batches that wait for room, in order: what one poll brought, at most.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    batches: VecDeque<MicroBatch>,
+    batches: VecDeque<Gathered>,
     since: Option<Instant>,
     paused: bool,
 }
@@ -129,7 +130,7 @@ impl Intake {
         if let Some(batch) = batch {
             fault::pass(Point::Gathered);
             self.waiting.since.get_or_insert_with(Instant::now);
-            self.waiting.batches.push_back(batch);
+            self.waiting.batches.push_back(batch.into());
         }
     }
 

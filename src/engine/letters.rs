@@ -48,13 +48,13 @@ pub fn cut(letter: &DeadLetter) -> Option<String> {
 #[must_use]
 pub fn again(position: Position, timestamp_ms: i64, key: Option<Vec<u8>>, payload: Vec<u8>) -> RawEvent {
     let payload = with_id(payload, &position);
-    RawEvent { position, timestamp_ms, key, payload }
+    RawEvent { position, timestamp_ms, key, payload, trace: None }
 }
 
 /// What is written to the log. By its own clock: retention by time counts from now, and not from the first sending.
 #[must_use]
 pub fn record(key: Option<Vec<u8>>, payload: Vec<u8>) -> Record {
-    Record { key: key.unwrap_or_default(), payload, timestamp_ms: None }
+    Record { key: key.unwrap_or_default(), payload, ..Record::default() }
 }
 
 /// The payload with an id that tells which letter it was, where it is an object and has none: should it be sent twice,

@@ -8,12 +8,14 @@ mod archive;
 pub mod diff;
 mod durability;
 mod intake;
+mod judge;
 mod learning;
 pub mod letters;
 mod log_watch;
 mod patience;
 mod place;
 mod recovery;
+mod spans;
 pub mod verify;
 mod watch;
 
@@ -158,6 +160,8 @@ impl Engine {
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
         let (outcomes, learned) = mpsc::channel(queue);
+        // One at a time: what waits would be judged by a view that is long gone.
+        let (cases, to_judge) = mpsc::channel(1);
         let (durable, committable) = watch_channel::channel(progress.clone());
         let guard = || halt.clone().drop_guard();
 
@@ -177,7 +181,12 @@ impl Engine {
             publisher,
             snapshot_every: self.config.store.snapshot_every,
             offsets: progress.offsets.clone(),
+            status: Arc::clone(&self.status),
+            newest: Arc::clone(&view),
+            cases,
         };
+        let status = Arc::clone(&self.status);
+        tokio::task::spawn_blocking(move || judge::run(&status.monitor, to_judge));
         let keeper = durability::Durability {
             store: Arc::clone(&self.store),
             epoch,
@@ -188,6 +197,7 @@ impl Engine {
             last_snapshot: snapshot,
             durable,
             status: Arc::clone(&self.status),
+            written: Vec::new(),
         };
         Stages {
             watch: tokio::spawn(watch::follow_catalog(Arc::clone(&self.store), self.status, catalog, halt.clone())),

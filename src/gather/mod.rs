@@ -17,6 +17,7 @@ use crate::capture::{Item, User};
 use crate::config::{GatherConfig, GatherMode};
 use crate::consume::{Offsets, OffsetsDelta, Position, RawEvent};
 use crate::decode::{Decoded, Event, Reason, Refusal, Reject};
+use crate::telemetry::trace::TraceParent;
 
 use ids::RecentIds;
 use window::Window;
@@ -45,6 +46,12 @@ pub struct MicroBatch {
     pub rehearse_from: Option<u64>,
     /// How far on the log it reaches.
     pub offsets: OffsetsDelta,
+    /// The log's timestamp of each new event, in milliseconds since the epoch. Measured by, never learned from.
+    pub logged_ms: Vec<i64>,
+    /// The traces that new events were produced in, with their `seq`s.
+    pub traces: Vec<(u64, TraceParent)>,
+    /// How long its first record waited for the others.
+    pub waited: Duration,
 }
 
 impl MicroBatch {
@@ -120,7 +127,11 @@ impl Gatherer {
             return None;
         }
         match decoded.map(Into::into).and_then(|decoded| self.unlike_before(decoded)) {
-            Ok(Decoded::Event(event)) => self.open.events.push(event),
+            Ok(Decoded::Event(event)) => {
+                self.open.traces.extend(raw.trace.map(|trace| (self.open.seqs().end, trace)));
+                self.open.events.push(event);
+                self.open.logged_ms.push(raw.timestamp_ms);
+            }
             Ok(Decoded::Item(item)) => self.open.items.push(item),
             Ok(Decoded::User(user)) => self.open.users.push(user),
             Err(Refusal { reason, detail }) => self.open.rejects.push(Reject { raw, reason, detail }),
@@ -201,10 +212,11 @@ impl Gatherer {
     }
 
     fn close(&mut self, now: Instant) -> MicroBatch {
-        self.deadline = None;
+        let opened = self.deadline.take().map(|deadline| deadline - self.longest_wait());
         let next =
             MicroBatch { number: self.open.number + 1, first_seq: self.open.seqs().end, ..MicroBatch::default() };
         let mut batch = std::mem::replace(&mut self.open, next);
+        batch.waited = opened.map(|opened| now.saturating_duration_since(opened)).unwrap_or_default();
         // A batch without a new event rehearses nothing: its bounds could be recorded with no event.
         if self.config.mode == GatherMode::Sliding && !batch.events.is_empty() {
             (batch.rehearse_from, batch.rehearsal) = self.window.rehearse(now);

@@ -14,7 +14,7 @@ fn event(partition: i32, offset: i64) -> Event {
 
 fn raw(partition: i32, offset: i64) -> RawEvent {
     let position = Position { topic: "t".into(), partition, offset };
-    RawEvent { position, timestamp_ms: 0, key: None, payload: vec![b'x'] }
+    RawEvent { position, timestamp_ms: 0, key: None, payload: vec![b'x'], trace: None }
 }
 
 /// Pushes the event of a place on the log.

@@ -41,14 +41,15 @@ impl Errors {
 }
 
 impl Prequential {
-    /// Scores one prediction, and the running mean's, against what came.
-    pub fn record(&mut self, predicted: f32, target: f32, range: RatingRange) {
+    /// Scores one prediction, and the running mean's, against what came. Returns what the running mean predicted.
+    pub fn record(&mut self, predicted: f32, target: f32, range: RatingRange) -> f32 {
         let mean = if self.events == 0 { 0.0 } else { self.target_sum / self.events as f64 };
         let mean = mean.clamp(f64::from(range.low()), f64::from(range.high()));
         self.model.add(f64::from(predicted) - f64::from(target));
         self.baseline.add(mean - f64::from(target));
         self.target_sum += f64::from(target);
         self.events += 1;
+        mean as f32
     }
 
     /// Events scored.

@@ -29,6 +29,10 @@ pub struct Outcome {
     pub positive: bool,
     /// Predicted before the event was learned, clamped to the rating range.
     pub predicted: f32,
+    /// What the running mean predicted for it, likewise.
+    pub mean: f32,
+    /// The rating, or what stands for it.
+    pub target: f32,
 }
 
 /// Everything that learning has changed, shared with readers: cheap to clone, never to change.
@@ -154,20 +158,20 @@ impl Recommender {
         let Learned { learner, predicted } = self.scale.range.fit_with(rating, &dataset)?;
         self.rating = learner;
         let DatasetBase { records: Observations(events), .. } = dataset;
-        for (event, predicted) in events.iter().zip(&predicted) {
-            if let Some(ranking) = &mut self.ranking {
-                ranking.learn(event);
-            }
-            self.prequential.record(*predicted, event.target, self.scale.range);
-            let unit = self.intervals.unit(&self.errors, event.user);
-            let error = self.intervals.record(*predicted, event.target, unit, self.scale.range);
-            self.errors.add(event.user, error);
+        Ok(events.iter().zip(predicted).map(|(event, predicted)| self.score_and_rank(event, predicted)).collect())
+    }
+
+    /// Scores the prediction of an event, and has the ranking learner learn the event.
+    fn score_and_rank(&mut self, event: &Observation, predicted: f32) -> Outcome {
+        if let Some(ranking) = &mut self.ranking {
+            ranking.learn(event);
         }
-        let outcome = |(event, predicted): (Observation, f32)| {
-            let Observation { user, item, positive, .. } = event;
-            Outcome { user, item, positive, predicted }
-        };
-        Ok(events.into_iter().zip(predicted).map(outcome).collect())
+        let Observation { user, item, target, positive, .. } = *event;
+        let mean = self.prequential.record(predicted, target, self.scale.range);
+        let unit = self.intervals.unit(&self.errors, user);
+        let error = self.intervals.record(predicted, target, unit, self.scale.range);
+        self.errors.add(user, error);
+        Outcome { user, item, positive, predicted, mean, target }
     }
 
     /// Hands readers everything learned so far. Costs what changed since the last call.

@@ -13,6 +13,7 @@ pub mod map;
 mod query;
 mod readers;
 mod similar;
+mod standing;
 mod topn;
 pub mod view;
 
@@ -28,6 +29,7 @@ use history::{History, HistoryTables};
 pub use query::Query;
 pub use readers::Readers;
 pub use similar::Representative;
+pub use standing::Standing;
 pub use topn::{Scored, top_n};
 pub use view::{Recommendation, Version, View};
 

@@ -129,3 +129,25 @@ fn a_reader_keeps_its_moment_while_the_engine_goes_on() {
     let after = readers.load().recommend("u1", &Query::top(5));
     assert_ne!(after, before, "item 2 is seen now, and item 3 is new");
 }
+
+proptest! {
+    #[test]
+    fn an_item_stands_where_the_list_has_it(
+        events in proptest::collection::vec((0..4_u8, 0..40_u16, 1.0f32..=5.0), 1..100), user in 0..5_u8, item in 0..45_u16,
+    ) {
+        let (mut recommender, mut publisher) = (recommender(), publisher());
+        let view = learn(&mut recommender, &mut publisher, &batch(1, &events));
+        let (user, item) = (format!("u{user}"), format!("i{item}"));
+        let dense_user = view.learned().users.get(&user).unwrap_or(u32::MAX);
+        let dense_item = view.learned().items.get(&item).unwrap_or(u32::MAX);
+        let standing = view.standing(dense_user, dense_item);
+        let answer = view.recommend(&user, &Query::top(usize::MAX));
+        let seen = view.history().seen(dense_user).is_some_and(|seen| seen.contains(dense_item));
+        prop_assert_eq!(standing.is_none(), answer.cold || seen);
+        if let Some(standing) = standing {
+            let place = answer.items.iter().position(|scored| scored.item == dense_item);
+            prop_assert_eq!(standing.model, place.map(|place| place + 1));
+            prop_assert_eq!(standing.popular.is_some(), view.history().liked(dense_item) > 0);
+        }
+    }
+}

@@ -102,7 +102,7 @@ impl View {
     }
 
     /// The ranking model's score of each item, shape `(n_items,)`, as `query` needs them.
-    fn scores_for(&self, user: u32, query: &Query) -> Vec<f32> {
+    pub(super) fn scores_for(&self, user: u32, query: &Query) -> Vec<f32> {
         if query.include_seen {
             return self.scores(user);
         }

@@ -55,6 +55,8 @@ impl Scope {
 
 /// Pages that hold nothing of the model; what they load asks for a key itself.
 const PAGES: [&str; 5] = ["/", "/docs", "/openapi.json", "/freshet.js", "/demo-shop"];
+/// Below these are the files of such pages.
+const FILES: [&str; 2] = ["/docs/", "/dashboard/"];
 /// Routes that only ask, though their question comes as a body.
 const ASKED_BY_POST: [&str; 2] = ["/recommend", "/estimate"];
 /// Where events are sent to.
@@ -72,8 +74,9 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
     let below = |route: &str| path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let reads = is_safe(method);
     let posts = *method == Method::POST;
+    let page = PAGES.contains(&path) || FILES.into_iter().any(|below| path.starts_with(below));
     match () {
-        () if reads && (PAGES.contains(&path) || path.starts_with("/docs/") || health::PROBES.contains(&path)) => None,
+        () if reads && (page || health::PROBES.contains(&path)) => None,
         () if reads && (below(DEAD_LETTERS) || is_export(path)) => Some(Scope::Admin),
         () if reads || posts && ASKED_BY_POST.into_iter().any(below) => Some(Scope::Read),
         () if posts && below(EVENTS) => Some(Scope::Ingest),

@@ -13,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tracing::{Instrument, debug_span};
 use utoipa::ToSchema;
 
 use super::token::Token;
@@ -21,6 +22,8 @@ use crate::capture::LogError;
 use crate::capture::producer::{Producer, Receipt, Record};
 use crate::config::DecodeConfig;
 use crate::decode::{Reason, user_of};
+use crate::telemetry::Seldom;
+use crate::telemetry::trace::{self, TARGET, TraceParent};
 
 /// Share of the time that a request may take in which the log must have its events: the answer takes the rest.
 const SHARE_OF_LOG: f64 = 0.9;
@@ -67,6 +70,8 @@ pub(super) struct EventError {
 /// The body is one event or an array of them as `application/json`, or one event a line as `application/x-ndjson`; either of
 /// them as `text/plain`. It may be compressed with gzip. Bad events are told one by one, the others are taken.
 ///
+/// A `traceparent` header ([W3C Trace Context](https://www.w3.org/TR/trace-context/)) goes on with the events.
+///
 /// After a 503 some of the events may be on the log, or come to it later: send all of them again, with an `id` each.
 #[utoipa::path(
     post,
@@ -85,15 +90,26 @@ pub(super) struct EventError {
 pub(super) async fn events(State(state): State<AppState>, request: Request) -> Result<Response, Problem> {
     let log = state.log()?;
     let kind = body::content_type(request.headers());
+    let given = request.headers().get(trace::HEADER).and_then(|header| TraceParent::parse(header.as_bytes()));
     let bytes = body::read(request, &state).await?;
     let sent = split(&kind, &bytes, state.config.max_events)?;
-    let (records, errors) = check(&sent, &state.decode);
+    let span = debug_span!("post_events", otel.kind = "producer", events = sent.len());
+    let trace = given.map(|given| {
+        trace::adopt(&span, &given);
+        trace::of(&span).unwrap_or(given)
+    });
+    let trace = trace.or_else(|| trace::of(&span));
+    let (records, errors) = check(&sent, &state.decode, trace);
     if records.is_empty() {
         return Ok(none_accepted(errors));
     }
     let accepted = records.len();
     let within = state.config.request_timeout.mul_f64(SHARE_OF_LOG);
-    let token = append(log, records, within).await?.to_string();
+    let token = append(log, records, within).instrument(span).await?.to_string();
+    if let Some(trace) = trace {
+        // From here the log's place leads on, where the log itself keeps no trace.
+        tracing::debug!(target: TARGET, trace_id = trace.trace(), token, "events of a trace are on the log");
+    }
     Ok(Json(Acknowledged { accepted, rejected: errors.len(), errors, token }).into_response())
 }
 
@@ -149,13 +165,13 @@ fn lines(bytes: &[u8]) -> Vec<(usize, &[u8])> {
 }
 
 /// Records of the good events, in their order, keyed by user as whoever else produces keys them.
-fn check(sent: &[(usize, &[u8])], config: &DecodeConfig) -> (Vec<Record>, Vec<EventError>) {
+fn check(sent: &[(usize, &[u8])], config: &DecodeConfig, trace: Option<TraceParent>) -> (Vec<Record>, Vec<EventError>) {
     let (mut records, mut errors) = (Vec::with_capacity(sent.len()), Vec::new());
     for &(line, event) in sent {
         match user_of(event, config) {
             Ok(user) => {
                 let key = user.into_owned().into_bytes();
-                records.push(Record { key, payload: event.to_vec(), timestamp_ms: None });
+                records.push(Record { key, payload: event.to_vec(), timestamp_ms: None, trace });
             }
             Err(refusal) => errors.push(EventError { line, reason: refusal.reason, detail: refusal.detail }),
         }
@@ -188,7 +204,12 @@ fn token(receipts: &[Receipt]) -> Result<Token, Problem> {
 }
 
 fn unavailable(cause: &str) -> Problem {
-    tracing::warn!(cause, "events could not be acknowledged");
+    // Whoever asked is told in the answer: a log that is away for a while must not fill that of the process.
+    static TOLD: Seldom = Seldom::new();
+    match TOLD.pass() {
+        Some(more) => tracing::warn!(cause, more, "events could not be acknowledged"),
+        None => tracing::debug!(cause, "events could not be acknowledged"),
+    }
     let detail = format!("{cause}; send all of them again, with the same id each, so that none counts twice");
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", detail);
     Problem { retry_after: Some(1), ..problem }

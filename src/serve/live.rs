@@ -9,11 +9,12 @@ use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures::{Stream, stream};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::list::ListParameters;
 use super::parameters::{Both, Given, Ids, bad};
 use super::recommend::{Answer, RecommendParameters, Wanted, Who};
+use super::streams::{NO_ROOM, Open, reconnect};
 use super::{AppState, Problem};
 
 /// Least time between two lists: each is as dear as a request, whatever the number of events that came.
@@ -24,7 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Items recommended to a user, again whenever the list changes
 ///
-/// Server-sent events named `recommendation`, each with what `/recommend/{user}` would answer; at most ten a second.
+/// Server-sent events named `recommendation`, each with what `/recommend/{user}` would answer; at most ten a second. One
+/// named `reconnect` says that the server ends the stream, because `serve.max_streams` newer ones are open.
 #[utoipa::path(
     get,
     path = "/recommend/{user}/live",
@@ -52,29 +54,38 @@ pub(super) async fn live(
     Wanted::of(&given, &state.published.load(), &state)?;
     let mut published = state.published.watch();
     published.mark_changed();
-    let follower = Follower { state, given, user, published, told: String::new(), not_before: Instant::now() };
+    let open = state.kept.streams.open(state.config.max_streams);
+    let (told, not_before) = (String::new(), Instant::now());
+    let follower = Follower { state, open, given, user, published, told, not_before, is_over: false };
     Ok(Sse::new(stream::unfold(follower, Follower::next)).keep_alive(KeepAlive::default()))
 }
 
 /// One client and what it was told last.
 struct Follower {
     state: AppState,
+    open: Open,
     given: Given,
     user: String,
     published: watch::Receiver<()>,
     /// Items of the last list, as JSON.
     told: String,
     not_before: Instant,
+    is_over: bool,
 }
 
 impl Follower {
     /// The next list that differs from the last; none when the model is published no more.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
-        loop {
+        while !self.is_over {
             sleep_until(self.not_before).await;
-            // Looked at now and then without a change of the model too: the catalogue may have changed.
-            if let Ok(changed) = timeout(LOOK_EVERY, self.published.changed()).await {
-                changed.ok()?;
+            tokio::select! {
+                () = self.open.ended() => {
+                    self.is_over = true;
+                    return Some((Ok(reconnect(NO_ROOM)?), self));
+                }
+                changed = self.published.changed() => changed.ok()?,
+                // The catalogue may have changed, though the model has not.
+                () = sleep(LOOK_EVERY) => {}
             }
             self.not_before = Instant::now() + PAUSE;
             let view = self.state.published.load_full();
@@ -88,5 +99,6 @@ impl Follower {
                 return Some((Ok(event.json_data(&answer).ok()?), self));
             }
         }
+        None
     }
 }

@@ -11,6 +11,7 @@ mod because;
 mod body;
 pub mod catalog;
 mod cors;
+mod dashboard;
 pub mod dead_letters;
 mod deadline;
 mod delay;
@@ -18,6 +19,7 @@ mod directory;
 mod edit;
 mod estimate;
 mod events;
+mod feed;
 mod filter;
 mod health;
 mod limits;
@@ -29,15 +31,19 @@ mod map;
 mod metrics;
 pub mod model;
 mod moment;
+pub mod monitor;
 mod openapi;
-mod page;
 mod parameters;
 pub mod problem;
 mod recommend;
+mod replay;
+pub mod requests;
 mod schema;
 mod script;
 pub mod snapshots;
 pub mod status;
+mod streams;
+pub mod timings;
 mod tls;
 mod token;
 
@@ -64,6 +70,7 @@ use crate::publish::Published;
 pub use access::Keys;
 pub use archive::Archive;
 pub use listen::{BindError, Guard, bind, run};
+pub use metrics::process::{resident_bytes, started_at_ms};
 pub use moment::Kept;
 pub use problem::Problem;
 pub use status::Status;
@@ -121,7 +128,7 @@ pub fn app(state: AppState) -> Router {
     let (router, api) = routes(&state).split_for_parts();
     let router = router
         .merge(openapi::pages(api))
-        .route("/", get(page::page))
+        .merge(dashboard::pages())
         .merge(script::pages())
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed);
@@ -133,6 +140,7 @@ pub fn app(state: AppState) -> Router {
 fn layered(router: Router<AppState>, state: AppState) -> Router {
     let config = Arc::clone(&state.config);
     let before = (
+        requests::Count(Arc::clone(&state.status)),
         // A 503 of /readyz is an answer and no failure; what does fail logs its cause where it knows it.
         TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)),
         CatchPanicLayer::custom(problem::panicked),
@@ -177,11 +185,14 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(edit::put_item, edit::hide_item))
         .routes(routes!(edit::put_user, edit::hide_user))
         .routes(routes!(dead_letters::replay))
+        .routes(routes!(replay::control))
         .layer(body)
         .layer(from_fn_with_state(state.clone(), cors::check));
     // Answers tell what the engine is doing at the moment.
     let watching = OpenApiRouter::new()
+        .routes(routes!(feed::live))
         .routes(routes!(live::live))
+        .routes(routes!(replay::replay))
         .routes(routes!(model::model))
         .routes(routes!(model::snapshots))
         .routes(routes!(model::snapshot))

@@ -19,9 +19,11 @@ use quick_cache::sync::Cache;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::feed::Frames;
 use super::map::Maps;
 use super::model::no_such_snapshot;
 use super::parameters::Given;
+use super::streams::Streams;
 use super::token::Token;
 use super::{AppState, Problem};
 use crate::publish::View;
@@ -86,13 +88,17 @@ impl<S: Sync> FromRequestParts<S> for Moment {
     }
 }
 
-/// Answers by path and query, and snapshots by `seq`.
+/// Answers by path and query, snapshots by `seq`, and what is streamed.
 #[derive(Debug)]
 pub struct Kept {
     answers: Cache<Box<str>, Arc<Answer>, Bytewise>,
     snapshots: Cache<u64, Arc<View>>,
     /// The newest map of the items.
     pub(super) maps: Maps,
+    /// What every client of the live feed is told.
+    pub(super) frames: Frames,
+    /// Streams that are open.
+    pub(super) streams: Arc<Streams>,
 }
 
 impl Kept {
@@ -104,6 +110,8 @@ impl Kept {
             answers: Cache::with_weighter(expected, bytes as u64, Bytewise),
             snapshots: Cache::new(LOADED),
             maps: Maps::default(),
+            frames: Frames::default(),
+            streams: Arc::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::archive::Unavailable;
+use crate::telemetry::Seldom;
 
 /// An error as the client gets it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -56,7 +57,11 @@ impl Problem {
     /// The store does not answer; it is asked again and again elsewhere, so that this passes.
     #[must_use]
     pub fn unavailable(error: &Unavailable) -> Self {
-        tracing::warn!(%error, "a request could not be answered");
+        static TOLD: Seldom = Seldom::new();
+        match TOLD.pass() {
+            Some(more) => tracing::warn!(%error, more, "a request could not be answered"),
+            None => tracing::debug!(%error, "a request could not be answered"),
+        }
         let detail = "the store does not answer now; try again, /readyz tells what holds it up".into();
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail);
         Self { retry_after: Some(1), ..problem }

@@ -65,7 +65,7 @@ mod tests {
 
     fn raw(topic: &str, value: &Value) -> RawEvent {
         let position = Position { topic: topic.into(), partition: 0, offset: 0 };
-        RawEvent { position, timestamp_ms: 0, key: None, payload: value.to_string().into_bytes() }
+        RawEvent { position, timestamp_ms: 0, key: None, payload: value.to_string().into_bytes(), trace: None }
     }
 
     /// Values that are allowed somewhere, and ones that never are.

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::catalog::Catalogue;
+use super::metrics::process;
+use super::monitor::Monitor;
+use super::requests::Requests;
+use super::timings::Timings;
+use crate::capture::Control;
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::telemetry::now_ms;
@@ -121,6 +126,14 @@ pub struct Status {
     pub lag: ArcSwap<Vec<Lag>>,
     /// What is known of items and users.
     pub catalog: Catalogue,
+    /// The replay that a demo runs.
+    pub replay: ArcSwapOption<Control>,
+    /// What the stages take, and how fresh the model is.
+    pub timings: Timings,
+    /// What people watch.
+    pub monitor: Monitor,
+    /// What HTTP was asked.
+    pub requests: Requests,
     /// Learner and its parameters, by name.
     pub params: BTreeMap<String, serde_json::Value>,
     /// Name of the model in answers: the beginning of the SHA-256 of `params`. With it and `seq` the same events have given
@@ -132,6 +145,7 @@ impl Status {
     /// The status of an engine that has not started.
     #[must_use]
     pub fn new(params: BTreeMap<String, serde_json::Value>) -> Self {
+        let _ = process::started_at_ms();
         Self {
             phase: AtomicU8::new(Phase::Starting as u8),
             durable_seq: AtomicU64::new(0),
@@ -142,6 +156,10 @@ impl Status {
             snapshots: ArcSwap::default(),
             lag: ArcSwap::default(),
             catalog: Catalogue::default(),
+            replay: ArcSwapOption::empty(),
+            timings: Timings::default(),
+            monitor: Monitor::default(),
+            requests: Requests::default(),
             model: hex::encode(&Sha256::digest(serde_json::to_vec(&params).unwrap_or_default())[..6]),
             params,
         }

@@ -352,23 +352,30 @@ async fn metrics_are_those_of_the_status_in_prometheus_text() {
 #[tokio::test]
 async fn every_metric_is_described_before_its_samples_and_no_name_is_there_twice() {
     for (state, whole) in [(state().await, false), (state_with_everything().await, true)] {
+        get(&state, "/model").await;
         let text = get(&state, "/metrics").await.2.as_str().unwrap().to_owned();
-        let (mut helped, mut typed, mut samples, mut filled) = (vec![], vec![], vec![], BTreeSet::new());
+        let (mut helped, mut typed, mut kinds) = (vec![], vec![], vec![]);
+        let (mut samples, mut filled) = (vec![], BTreeSet::new());
         for line in text.lines() {
             if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
-                assert!(name.starts_with("freshet_") && help.len() > 10, "{line}");
+                let ours = name.starts_with("freshet_") || name.starts_with("process_");
+                assert!(ours && help.len() > 10, "{line}");
                 helped.push(name);
             } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
                 assert_eq!(helped.last(), Some(&name), "{line}");
                 typed.push(name);
+                kinds.push(kind);
             } else {
                 let (sample, value) = line.rsplit_once(' ').unwrap();
                 let name = sample.split('{').next().unwrap();
                 assert!(value.parse::<f64>().unwrap().is_finite(), "{line}");
-                assert_eq!(typed.last(), Some(&name), "{line} is not under its family");
+                let family = typed.last().copied().unwrap_or_default();
+                let part = name.strip_prefix(family);
+                let parts = if kinds.last() == Some(&"histogram") { &["_bucket", "_sum", "_count"][..] } else { &[""] };
+                assert!(part.is_some_and(|part| parts.contains(&part)), "{line} is not under its family");
                 samples.push(sample);
-                filled.insert(name);
+                filled.insert(family);
             }
         }
         assert_eq!(helped, typed);
@@ -411,3 +418,4 @@ async fn a_port_in_use_is_named_with_what_to_do() {
 }
 
 mod asking;
+mod monitoring;

@@ -24,7 +24,7 @@ async fn produce(config: &Config, numbers: std::ops::Range<u32>) {
     let producer = producer::open(config).await.unwrap();
     for number in numbers {
         let payload = number.to_string().into_bytes();
-        producer.send(Record { key: payload.clone(), payload, timestamp_ms: None }).await.unwrap();
+        producer.send(Record { key: payload.clone(), payload, ..Record::default() }).await.unwrap();
     }
     assert_eq!(producer.flush().await.unwrap().failed, 0);
 }

@@ -23,7 +23,7 @@ pub(crate) fn send(config: &Config, payloads: &[Vec<u8>]) {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let producer = producer::open(config).await.unwrap();
         for payload in payloads {
-            let record = Record { key: b"key".to_vec(), payload: payload.clone(), timestamp_ms: Some(7) };
+            let record = Record { key: b"key".to_vec(), payload: payload.clone(), timestamp_ms: Some(7), trace: None };
             producer.send(record).await.unwrap();
         }
         assert_eq!(producer.flush().await.unwrap().failed, 0);

@@ -86,6 +86,7 @@ impl Writer {
                 timestamp_ms: time(offset as u64),
                 key: (offset % 2 == 0).then(|| vec![0xfe, b'k']),
                 payload: payload.to_vec(),
+                trace: None,
             },
             reason: *reason,
             detail: "no, \"never\"".to_owned(),

@@ -46,7 +46,7 @@ impl Topics {
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let producer = producer::open(&config).await.unwrap();
             for payload in payloads {
-                let record = Record { key: b"k".to_vec(), payload: payload.into_bytes(), timestamp_ms: None };
+                let record = Record { key: b"k".to_vec(), payload: payload.into_bytes(), ..Record::default() };
                 producer.send(record).await.unwrap();
             }
             assert_eq!(producer.flush().await.unwrap().failed, 0);

@@ -40,5 +40,6 @@ mod stage_order;
 mod stores;
 mod support;
 mod topics;
+mod traces;
 mod verify;
 mod watch;

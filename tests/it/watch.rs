@@ -66,7 +66,8 @@ impl Log {
         runtime.block_on(async {
             let producer = producer::open(&config).await.unwrap();
             for value in values {
-                let record = Record { key: b"k".to_vec(), payload: value.as_bytes().to_vec(), timestamp_ms: at_ms };
+                let record =
+                    Record { key: b"k".to_vec(), payload: value.as_bytes().to_vec(), timestamp_ms: at_ms, trace: None };
                 producer.send(record).await.unwrap();
             }
             assert_eq!(producer.flush().await.unwrap().failed, 0);

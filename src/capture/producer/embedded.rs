@@ -16,6 +16,7 @@ use super::{Deliveries, Pending, Place, Producer, Receipt, Record, Tally, Undeli
 use crate::capture::LogError;
 use crate::capture::embedded_log::{self, LogFile, Topic, end_offset, explain, find_topic};
 use crate::config::Config;
+use crate::telemetry::Seldom;
 
 /// Records that may wait for the writer.
 const QUEUE: usize = 16_384;
@@ -41,7 +42,8 @@ impl EmbeddedProducer {
         let opened = tokio::task::spawn_blocking(move || -> Result<Writer, LogError> {
             let log = LogFile::open(&file)?;
             log.ensure_topic(&name, partitions)?;
-            Ok(Writer { log, name, tally: Arc::new(Tally::default()), round_robin: 0 })
+            let tally = Arc::new(Tally::default());
+            Ok(Writer { log, name, tally, round_robin: 0, told: Seldom::new() })
         });
         let writer = opened.await.expect("opening does not panic")?;
         let tally = Arc::clone(&writer.tally);
@@ -99,6 +101,7 @@ struct Writer {
     tally: Arc<Tally>,
     /// Partition that the next record without a key goes to.
     round_robin: u32,
+    told: Seldom,
 }
 
 impl Writer {
@@ -115,7 +118,12 @@ impl Writer {
                     self.tally.delivered(count);
                 }
                 Err(reason) => {
-                    tracing::error!(records = count, %reason, "the embedded log refused records");
+                    match self.told.pass() {
+                        Some(more) => {
+                            tracing::error!(records = count, more, %reason, "the embedded log refused records")
+                        }
+                        None => tracing::debug!(records = count, %reason, "the embedded log refused records"),
+                    }
                     let undelivered = || Err(Undelivered { reason: reason.clone(), unreachable: false });
                     batch.drain(..).for_each(|(_, receipt)| tell(receipt, undelivered));
                     self.tally.failed(count, || reason);

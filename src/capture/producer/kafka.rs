@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ use super::{Deliveries, Haste, Pending, Place, Producer, Receipt, Record, Tally,
 use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
 use crate::config::BrokerConfig;
+use crate::telemetry::trace;
 
 const PROPERTIES: [(&str, &str); 7] = [
     ("enable.idempotence", "true"),
@@ -178,6 +179,10 @@ impl KafkaProducer {
         message.payload = Some(&record.payload);
         message.key = Some(&record.key[..]).filter(|key| !key.is_empty());
         message.timestamp = record.timestamp_ms;
+        message.headers = record.trace.map(|trace| {
+            let value = trace.to_string();
+            OwnedHeaders::new().insert(Header { key: trace::HEADER, value: Some(&value) })
+        });
         let Err((error, _)) = self.client.send(message) else {
             self.queued.fetch_add(1, Ordering::Relaxed);
             return Ok(true);

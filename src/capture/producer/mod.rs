@@ -18,9 +18,10 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::capture::LogError;
 use crate::config::{BrokerKind, Config};
+use crate::telemetry::trace::TraceParent;
 
 /// One record to be written to a topic.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Record {
     /// Key that chooses the partition (the user id, so that one user's events keep their order); empty for no key, and
     /// then any partition.
@@ -29,6 +30,8 @@ pub struct Record {
     pub payload: Vec<u8>,
     /// Record timestamp in milliseconds since the epoch; the log's clock where absent.
     pub timestamp_ms: Option<i64>,
+    /// The trace that it is produced in: a header of its own on Kafka. The embedded log has no headers.
+    pub trace: Option<TraceParent>,
 }
 
 /// Where the log has put a record.
@@ -249,7 +252,7 @@ pub(crate) mod testing {
     }
 
     pub(crate) fn record(key: &str, payload: &str) -> Record {
-        Record { key: key.into(), payload: payload.into(), timestamp_ms: None }
+        Record { key: key.into(), payload: payload.into(), ..Record::default() }
     }
 }
 

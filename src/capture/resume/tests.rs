@@ -4,7 +4,7 @@ use super::*;
 use crate::capture::producer::{Place, Record, Undelivered};
 
 fn outgoing(n: u64) -> Outgoing {
-    let record = Record { key: Vec::new(), payload: n.to_string().into_bytes(), timestamp_ms: None };
+    let record = Record { payload: n.to_string().into_bytes(), ..Record::default() };
     Outgoing { record, ts: None, mark: Mark::default() }
 }
 

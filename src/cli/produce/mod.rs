@@ -26,6 +26,7 @@ use crate::capture::{LogError, kafka_link};
 use crate::config::{BrokerKind, Config};
 use crate::decode::Decoder;
 use crate::shutdown::{self, Interrupted};
+use crate::telemetry::trace::TraceParent;
 
 use account::Account;
 use report::{Outcome, Report, Reporter, Signs};
@@ -42,6 +43,9 @@ const IN_FLIGHT_KIB: usize = 64 << 10;
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 /// Longest wait after that for them to be printed.
 const LAST_PRINT: Duration = Duration::from_secs(2);
+
+/// The variable that a caller's trace is in.
+const TRACE_VARIABLE: &str = "TRACEPARENT";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -204,6 +208,7 @@ impl Args {
             key_field: self.key_field.clone(),
             topic: config.broker.topic.clone(),
             decoder: Decoder::new(config),
+            trace: trace_of_caller(),
         }
     }
 
@@ -234,6 +239,18 @@ impl Args {
             (Some(problem), _) => bail!("{problem}"),
         }
     }
+}
+
+/// The trace that whoever has called this program works in, as tools for traces hand it on to a program.
+fn trace_of_caller() -> Option<TraceParent> {
+    let text = std::env::var(TRACE_VARIABLE).ok().filter(|text| !text.is_empty())?;
+    let trace = TraceParent::parse(text.as_bytes());
+    if trace.is_none() {
+        tracing::warn!(
+            "{TRACE_VARIABLE}={text:?} is no W3C traceparent (00-, 32 hexadecimal digits, -, 16 of them, -01); records get none"
+        );
+    }
+    trace
 }
 
 fn unreachable(config: &Config, reason: &str) -> anyhow::Error {

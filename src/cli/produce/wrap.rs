@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::capture::producer::Record;
 use crate::decode::{Decoder, Refusal};
+use crate::telemetry::trace::TraceParent;
 
 /// What messages are, and which key they get.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Wrap {
     pub(super) key_field: Option<String>,
     pub(super) topic: String,
     pub(super) decoder: Decoder,
+    /// The trace that all of them are produced in.
+    pub(super) trace: Option<TraceParent>,
 }
 
 impl Wrap {
@@ -31,7 +34,7 @@ impl Wrap {
             (None, Some(name)) => key_of(&payload, name)?,
             (None, None) => user.unwrap_or_default(),
         };
-        Ok(Record { key, payload, timestamp_ms: None })
+        Ok(Record { key, payload, timestamp_ms: None, trace: self.trace })
     }
 
     fn user(&self, event: &[u8]) -> Result<Vec<u8>, String> {
@@ -66,7 +69,7 @@ mod tests {
         let mut config = Config::default();
         config.topics.insert("films".to_owned(), serde_json::from_str(r#""items""#).unwrap());
         let (topic, key_field) = ("ratings".to_owned(), key_field.map(str::to_owned));
-        Wrap { raw, key, key_field, topic, decoder: Decoder::new(&config) }
+        Wrap { raw, key, key_field, topic, decoder: Decoder::new(&config), trace: None }
     }
 
     fn keyed(wrap: &Wrap, message: &str) -> Result<(String, String), String> {

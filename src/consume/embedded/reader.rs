@@ -193,5 +193,5 @@ fn take_next(next: &mut i64, position: &Position) -> Result<bool, String> {
 
 fn event_of(row: &rusqlite::Row<'_>, topic: &Arc<str>) -> rusqlite::Result<RawEvent> {
     let position = Position { topic: Arc::clone(topic), partition: row.get(1)?, offset: row.get(2)? };
-    Ok(RawEvent { position, timestamp_ms: row.get(3)?, key: row.get(4)?, payload: row.get(5)? })
+    Ok(RawEvent { position, timestamp_ms: row.get(3)?, key: row.get(4)?, payload: row.get(5)?, trace: None })
 }

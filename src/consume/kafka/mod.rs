@@ -16,7 +16,7 @@ use futures::{FutureExt, StreamExt};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionListElem};
 
 use self::group::Membership;
@@ -24,6 +24,7 @@ use super::{Consumer, Offsets, PartitionLag, Polled, Position, RawEvent};
 use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
 use crate::config::{BrokerConfig, Config};
+use crate::telemetry::trace::{self, TraceParent};
 
 /// Of whoever reads for the engine, or reads what the engine reads.
 pub(super) const PROPERTIES: [(&str, &str); 11] = [
@@ -136,6 +137,7 @@ impl KafkaConsumer {
             timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
             key: message.key().map(<[u8]>::to_vec),
             payload: message.payload().unwrap_or_default().to_vec(),
+            trace: message.headers().and_then(trace_of),
         })
     }
 
@@ -185,6 +187,12 @@ impl Drop for KafkaConsumer {
             tracing::debug!(%error, "cannot give partitions back");
         }
     }
+}
+
+/// The trace that a record was produced in.
+fn trace_of(headers: &BorrowedHeaders) -> Option<TraceParent> {
+    let header = headers.iter().find(|header| header.key == trace::HEADER)?;
+    TraceParent::parse(header.value?)
 }
 
 /// Lowest offset and end of each partition; asked for none, whether Kafka answers at all.

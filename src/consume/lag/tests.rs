@@ -36,7 +36,7 @@ impl Watched {
 
     fn read(&mut self, timestamp_ms: i64) {
         let position = Position { topic: "t".into(), partition: 2, offset: 0 };
-        self.watch.note_read(&[RawEvent { position, timestamp_ms, key: None, payload: Vec::new() }]);
+        self.watch.note_read(&[RawEvent { position, timestamp_ms, key: None, payload: Vec::new(), trace: None }]);
     }
 }
 

@@ -96,7 +96,7 @@ fn seen_and_unknown_items_are_no_candidates_and_an_item_without_a_finite_score_i
 fn batches(rows: &[Interaction]) -> Vec<MicroBatch> {
     let decoded = |(row, offset): (&Interaction, i64)| {
         let position = Position { topic: "ratings".into(), partition: 0, offset };
-        let raw = RawEvent { position, timestamp_ms: 1, key: None, payload: row.to_json() };
+        let raw = RawEvent { position, timestamp_ms: 1, key: None, payload: row.to_json(), trace: None };
         decode(&raw, &Config::default().decode).unwrap()
     };
     let events: Vec<_> = rows.iter().zip(0..).map(decoded).collect();

@@ -47,6 +47,8 @@ fn what_is_not_named_needs_the_highest_scope() {
         (Method::GET, "/livez", None),
         (Method::HEAD, "/readyz", None),
         (Method::GET, "/", None),
+        (Method::GET, "/dashboard/main.js", None),
+        (Method::GET, "/dashboards", Some(Scope::Read)),
         (Method::GET, "/docs", None),
         (Method::GET, "/openapi.json", None),
         (Method::GET, "/freshet.js", None),
@@ -113,7 +115,7 @@ async fn no_key_or_a_wrong_one_is_told_so_and_asked_for_one() {
     }
     assert_eq!(served.status.refused(Refusal::Unauthorized), 9);
     assert_eq!(ask(&app, "GET", &format!("/model?key={READ}"), &[]).await.0, 401, "never in an address");
-    for path in ["/livez", "/openapi.json", "/docs/", "/demo-shop", "/freshet.js", "/"] {
+    for path in ["/livez", "/openapi.json", "/docs/", "/demo-shop", "/freshet.js", "/", "/dashboard/main.js"] {
         assert_eq!(ask(&app, "GET", path, &[]).await.0, 200, "{path}");
     }
     assert_eq!(ask(&app, "GET", "/metrics", &[]).await.0, 401);

@@ -251,7 +251,7 @@ mod tests {
 
     fn reject(payload: Vec<u8>) -> Reject {
         let position = Position { topic: "ratings".into(), partition: 1, offset: 9 };
-        let raw = RawEvent { position, timestamp_ms: 5, key: Some(b"k".to_vec()), payload };
+        let raw = RawEvent { position, timestamp_ms: 5, key: Some(b"k".to_vec()), payload, trace: None };
         Reject { raw, reason: Reason::TooLarge, detail: "too large".into() }
     }
 

@@ -151,8 +151,13 @@ fn event(seq: u64) -> LearnedEvent {
 }
 
 fn reject(offset: i64, reason: Reason) -> Reject {
-    let raw =
-        RawEvent { position: position(offset), timestamp_ms: 7, key: Some(vec![0xff, 0]), payload: vec![0, 0x80] };
+    let raw = RawEvent {
+        position: position(offset),
+        timestamp_ms: 7,
+        key: Some(vec![0xff, 0]),
+        payload: vec![0, 0x80],
+        trace: None,
+    };
     Reject { raw, reason, detail: "as a test".into() }
 }
 

@@ -20,7 +20,7 @@ async fn produce(config: &Config, count: usize) {
     let producer = producer::open(config).await.unwrap();
     for number in 0..count {
         let (key, payload) = (number.to_string().into_bytes(), b"12345".to_vec());
-        producer.send(Record { key, payload, timestamp_ms: Some(1_000) }).await.unwrap();
+        producer.send(Record { key, payload, timestamp_ms: Some(1_000), trace: None }).await.unwrap();
     }
     assert_eq!(producer.flush().await.unwrap().failed, 0);
 }

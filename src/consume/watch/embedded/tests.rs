@@ -22,7 +22,7 @@ async fn produce(config: &Config, topic: &str, numbers: std::ops::Range<i64>) {
     let producer = producer::open(&config).await.unwrap();
     for number in numbers {
         let (key, payload) = (Vec::new(), number.to_string().into_bytes());
-        producer.send(Record { key, payload, timestamp_ms: Some(number * 1_000) }).await.unwrap();
+        producer.send(Record { key, payload, timestamp_ms: Some(number * 1_000), trace: None }).await.unwrap();
     }
     assert_eq!(producer.flush().await.unwrap().failed, 0);
 }

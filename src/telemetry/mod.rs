@@ -1,41 +1,68 @@
-//! Log lines of this process, and its wall clock.
+//! Log lines and spans of this process, and its wall clock.
 //!
 //! Apart from the stages, which only emit: here alone it is decided where lines go and what they look like. The
 //! progress bars live here too, because a log line has to be written around them.
+
+#[cfg_attr(not(feature = "otlp"), path = "no_otlp.rs")]
+mod otlp;
+mod recent;
+mod seldom;
+pub mod trace;
 
 use std::io::{self, Write};
 use std::sync::LazyLock;
 
 use anstream::{AutoStream, ColorChoice};
 use indicatif::MultiProgress;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{ConfigError, LogConfig, LogFormat, Problem};
+
+pub use recent::{Recent, recent};
+pub use seldom::Seldom;
+
+/// A layer of the one subscriber.
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Variables that say where spans are exported to, where `log.otlp_endpoint` does not.
+const ENDPOINT_VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 /// The variable that goes before `log.level`, as in every program that uses tracing.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Sends log lines to stderr, as text with colours on a terminal or as JSON. `RUST_LOG` goes before `log.level`.
-/// Later calls change nothing.
+/// Sends log lines to stderr, as text with colours on a terminal or as JSON, keeps the newest warnings for [`recent`], and
+/// exports spans where that is asked for. `RUST_LOG` goes before `log.level`. Later calls change nothing.
 ///
 /// # Errors
-/// If `RUST_LOG` or `log.level` is not a filter.
+/// If `RUST_LOG` or `log.level` is not a filter, or spans cannot be exported.
 pub fn init(log: &LogConfig) -> Result<(), ConfigError> {
     let variable = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.is_empty());
-    let filter = match &variable {
-        Some(text) => filter(text, FILTER_VARIABLE)?,
-        None => filter(&log.level, "log.level")?,
+    let filter = || match &variable {
+        Some(text) => filter(text, FILTER_VARIABLE),
+        None => filter(&log.level, "log.level"),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| LogWriter);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(has_color(&io::stderr())).with_filter(filter()?).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter()?).boxed(),
+    };
+    let mut layers: Vec<BoxedLayer> = vec![lines, recent::Keep.with_filter(filter()?).boxed()];
+    layers.extend(otlp::layer(&log.otlp_endpoint)?);
     // A subscriber that is set already (by an earlier call, or by a test) stays.
-    let _ = match log.format {
-        LogFormat::Text => lines.with_ansi(has_color(&io::stderr())).finish().try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
-    };
+    let _ = tracing_subscriber::registry().with(layers).try_init();
+    if let Some(unheeded) = otlp::unheeded() {
+        tracing::warn!("{unheeded}");
+    }
     Ok(())
+}
+
+/// Exports the spans that have not been yet: for the end of the process.
+pub fn flush() {
+    otlp::flush();
 }
 
 /// Whether colours may be written to a stream: it is a terminal, and `NO_COLOR` and its like allow it.

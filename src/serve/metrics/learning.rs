@@ -1,0 +1,69 @@
+//! The model: how good it is beside the running mean, how large, and how old its newest snapshot.
+
+use std::fmt;
+
+use prometheus_client::registry::Unit;
+
+use super::families::{Families, Labels};
+use crate::learn::LearnedState;
+use crate::serve::Status;
+use crate::serve::monitor::{Errors, Judged, RankingFigures};
+use crate::telemetry::now_ms;
+
+pub(super) fn encode(out: &mut Families<'_>, status: &Status, learned: &LearnedState) -> fmt::Result {
+    let figures = status.monitor.learning();
+    encode_errors(out, learned, &figures.window)?;
+    encode_lists(out, &figures.ranking)?;
+    let (users, items) = (learned.users.len() as f64, learned.items.len() as f64);
+    out.gauges("freshet_model_users", "Users that the model knows", None, [(vec![], users)])?;
+    out.gauges("freshet_model_items", "Items that the model knows", None, [(vec![], items)])?;
+    let snapshots = status.snapshots.load();
+    let kept = [(vec![], snapshots.len() as f64)];
+    out.gauges("freshet_snapshots", "Snapshots in the store, the newest hundred", None, kept)?;
+    let age = snapshots.first().map(|newest| (now_ms() - newest.created_at_ms).max(0) as f64 / 1000.0);
+    let age = age.map(|age| (vec![], age));
+    out.gauges("freshet_snapshot_age", "Time since the newest snapshot was taken", Some(&Unit::Seconds), age)
+}
+
+/// Test-then-learn errors, each with who made it (`of`) and over which events (`over`): the newest ten thousand are the window.
+fn encode_errors(out: &mut Families<'_>, learned: &LearnedState, window: &Errors) -> fmt::Result {
+    let scored = learned.prequential.events();
+    out.counters("freshet_events_scored", "Ratings that were predicted before they were learned", [(vec![], scored)])?;
+    // Before the first rating there is no error, which is not an error of 0.
+    let all = (scored > 0).then(|| learned.prequential.metrics());
+    let all = all.map(|all| ("all", [all.mae, all.mean_mae], [all.rmse, all.mean_rmse]));
+    let window = (window.events > 0).then_some(window);
+    let window = window.map(|last| ("window", [last.mae, last.mean_mae], [last.rmse, last.mean_rmse]));
+    let both: Vec<_> = all.into_iter().chain(window).collect();
+    let mae = both.iter().flat_map(|(over, mae, _)| of_each(["model", "mean"], over, *mae));
+    let help = "Mean absolute error, test-then-learn, of the model and of the running mean";
+    out.gauges("freshet_mae", help, None, mae)?;
+    let rmse = both.iter().flat_map(|(over, _, rmse)| of_each(["model", "mean"], over, *rmse));
+    let help = "Root mean squared error, test-then-learn, of the model and of the running mean";
+    out.gauges("freshet_rmse", help, None, rmse)
+}
+
+/// Hit rate and NDCG of the ten best, as they would have been served just before an event: since the start, and over the
+/// newest two thousand that were judged.
+fn encode_lists(out: &mut Families<'_>, ranking: &RankingFigures) -> fmt::Result {
+    let judged = [(vec![], ranking.all.ranked)];
+    out.counters("freshet_lists_judged", "Events whose user's list was judged by them", judged)?;
+    let both: Vec<(&str, &Judged)> = [("all", &ranking.all), ("window", &ranking.window)].into();
+    let judged = || both.iter().filter(|(_, judged)| judged.ranked > 0);
+    let who = ["model", "popular", "trending"];
+    let rates = judged().flat_map(|(over, by)| of_each(who, over, [by.model.hr, by.popular.hr, by.trending.hr]));
+    out.gauges(
+        "freshet_hit_rate",
+        "Share of events whose item was among the ten best of the user's list",
+        None,
+        rates,
+    )?;
+    let gains = judged().flat_map(|(over, by)| of_each(who, over, [by.model.ndcg, by.popular.ndcg, by.trending.ndcg]));
+    out.gauges("freshet_ndcg", "Mean of 1 / log2(1 + rank) of events' items, 0 beyond the ten best", None, gains)
+}
+
+/// A sample for each of those who made something, over the same events.
+fn of_each<const N: usize>(of: [&'static str; N], over: &str, values: [f64; N]) -> Vec<(Labels, f64)> {
+    let labels = |of: &str| vec![("of", of.to_owned()), ("over", over.to_owned())];
+    of.into_iter().map(labels).zip(values).collect()
+}

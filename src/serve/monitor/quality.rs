@@ -1,0 +1,204 @@
+//! Test-then-learn errors over a window, by the n-th event of a user, and how they went.
+
+use std::collections::{HashMap, VecDeque};
+
+use roaring::RoaringBitmap;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::LearnedEvents;
+use super::joint::{Counts, Histogram, Joint};
+use super::ranking::Judged;
+
+/// Events in the window.
+const WINDOW: usize = 10_000;
+
+/// Points of the curve.
+const POINTS: usize = 240;
+
+/// Events between the first points of the curve.
+const FIRST_STRIDE: u64 = 50;
+
+/// The last `n` of each group of a user's `n`-th events.
+const NTH: [u64; 8] = [1, 2, 5, 10, 20, 50, 100, u64::MAX];
+
+/// Errors over some events, with those of the running mean beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Errors {
+    /// How many.
+    pub events: u64,
+    /// Mean absolute error of the model.
+    pub mae: f64,
+    /// Root mean squared error of the model.
+    pub rmse: f64,
+    /// Mean absolute error of the running mean.
+    pub mean_mae: f64,
+    /// Root mean squared error of the running mean.
+    pub mean_rmse: f64,
+}
+
+/// The errors of a user's first events, second events, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Nth {
+    /// From this one of each user ...
+    from: u64,
+    /// ... to this one; null where there is no last.
+    to: Option<u64>,
+    events: u64,
+    mae: f64,
+    mean_mae: f64,
+}
+
+/// The window's figures after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Point {
+    seq: u64,
+    mae: f64,
+    mean_mae: f64,
+    rmse: f64,
+    mean_rmse: f64,
+    /// Of lists; null while none was judged.
+    hr: Option<f64>,
+    popular_hr: Option<f64>,
+    trending_hr: Option<f64>,
+    ndcg: Option<f64>,
+    popular_ndcg: Option<f64>,
+    trending_ndcg: Option<f64>,
+}
+
+/// Sums of absolute and squared errors of the model and of the running mean.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    events: u64,
+    absolute: [f64; 2],
+    squared: [f64; 2],
+}
+
+impl Sums {
+    fn add(&mut self, errors: [f32; 2]) {
+        self.events += 1;
+        for (by, error) in errors.map(f64::from).into_iter().enumerate() {
+            self.absolute[by] += error.abs();
+            self.squared[by] += error * error;
+        }
+    }
+
+    fn remove(&mut self, errors: [f32; 2]) {
+        self.events -= 1;
+        for (by, error) in errors.map(f64::from).into_iter().enumerate() {
+            self.absolute[by] -= error.abs();
+            self.squared[by] -= error * error;
+        }
+    }
+
+    fn errors(&self) -> Errors {
+        let mean = |sum: f64| sum.max(0.0) / self.events.max(1) as f64;
+        let [mae, mean_mae] = self.absolute.map(mean);
+        let [rmse, mean_rmse] = self.squared.map(|sum| mean(sum).sqrt());
+        Errors { events: self.events, mae, rmse, mean_mae, mean_rmse }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Quality {
+    sums: Sums,
+    newest: VecDeque<[f32; 2]>,
+    nth: [Sums; NTH.len()],
+    counts: Counts,
+    curve: Vec<Point>,
+    /// Events between two points.
+    stride: u64,
+}
+
+impl Default for Quality {
+    fn default() -> Self {
+        Self {
+            sums: Sums::default(),
+            newest: VecDeque::new(),
+            nth: Default::default(),
+            counts: Counts::default(),
+            curve: Vec::new(),
+            stride: FIRST_STRIDE,
+        }
+    }
+}
+
+impl Quality {
+    pub(super) fn learned(&mut self, learned: &LearnedEvents<'_>) {
+        let range = learned.after.learned().scale.range;
+        let history = learned.before.history();
+        let mut own = HashMap::new();
+        for outcome in learned.outcomes {
+            let errors = [outcome.predicted - outcome.target, outcome.mean - outcome.target];
+            if self.newest.len() == WINDOW
+                && let Some(oldest) = self.newest.pop_front()
+            {
+                self.sums.remove(oldest);
+            }
+            self.newest.push_back(errors);
+            self.sums.add(errors);
+            let nth =
+                own.entry(outcome.user).or_insert_with(|| history.seen(outcome.user).map_or(0, RoaringBitmap::len));
+            *nth += 1;
+            let group = NTH.partition_point(|last| last < nth);
+            self.nth[group].add(errors);
+            self.counts.add(outcome.predicted, outcome.target, range);
+        }
+    }
+
+    /// Adds a point to the curve if one is due after the event `seq`.
+    pub(super) fn draw(&mut self, seq: u64, judged: &Judged) {
+        if self.sums.events == 0 || self.curve.last().is_some_and(|last| seq < last.seq + self.stride) {
+            return;
+        }
+        if self.curve.len() == POINTS {
+            let mut place = 0;
+            self.curve.retain(|_| {
+                place += 1;
+                place % 2 == 0
+            });
+            self.stride *= 2;
+        }
+        let Errors { mae, rmse, mean_mae, mean_rmse, .. } = self.window();
+        let of = |score: f64| (judged.ranked > 0).then_some(score);
+        self.curve.push(Point {
+            seq,
+            mae,
+            mean_mae,
+            rmse,
+            mean_rmse,
+            hr: of(judged.model.hr),
+            popular_hr: of(judged.popular.hr),
+            trending_hr: of(judged.trending.hr),
+            ndcg: of(judged.model.ndcg),
+            popular_ndcg: of(judged.popular.ndcg),
+            trending_ndcg: of(judged.trending.ndcg),
+        });
+    }
+
+    pub(super) fn window(&self) -> Errors {
+        self.sums.errors()
+    }
+
+    pub(super) fn curve(&self) -> Vec<Point> {
+        self.curve.clone()
+    }
+
+    pub(super) fn nth(&self) -> Vec<Nth> {
+        let group = |(place, sums): (usize, &Sums)| {
+            let from = if place == 0 { 1 } else { NTH[place - 1] + 1 };
+            let to = Some(NTH[place]).filter(|last| *last < u64::MAX);
+            let Errors { events, mae, mean_mae, .. } = sums.errors();
+            Nth { from, to, events, mae, mean_mae }
+        };
+        self.nth.iter().enumerate().map(group).collect()
+    }
+
+    pub(super) fn histogram(&self) -> Histogram {
+        self.counts.histogram()
+    }
+
+    pub(super) fn joint(&self) -> Joint {
+        self.counts.joint()
+    }
+}
