@@ -173,9 +173,16 @@ impl Browser {
         }
     }
 
+    /// Waits until there is an element and comes to it.
+    pub(crate) fn reveal(&self, css: &str) {
+        self.wait(&format!("{css} is there"), &format!("document.querySelector({css:?}) !== null"));
+        // At once, whatever the page would have: what glides by cannot be clicked.
+        self.js(&format!("document.querySelector({css:?}).scrollIntoView({{ block: 'center', behavior: 'instant' }})"));
+    }
+
     /// Waits until there is an element and clicks it.
     pub(crate) fn click(&self, css: &str) {
-        self.wait(&format!("{css} is there"), &format!("document.querySelector({css:?}) !== null"));
+        self.reveal(css);
         let clicked = self.runtime.block_on(async { self.client.find(Locator::Css(css)).await?.click().await });
         clicked.unwrap_or_else(|error| panic!("cannot click {css}: {error}"));
     }

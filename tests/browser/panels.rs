@@ -42,7 +42,7 @@ fn every_panel_fills_and_moves_during_a_replay_and_nothing_is_asked_of_anybody_e
         for panel in PANELS {
             site.fills(panel);
         }
-        browser.js("scrollTo(0, 0)");
+        browser.reveal("#stream");
         let wide = browser.js("return document.documentElement.scrollWidth - innerWidth");
         assert!(wide.as_i64() <= Some(0), "{scheme}: the page is {wide} pixels wider than the screen");
         say(&format!("screenshot: {}", browser.screenshot(scheme).display()));
@@ -58,12 +58,13 @@ fn every_panel_fills_and_moves_during_a_replay_and_nothing_is_asked_of_anybody_e
 
 /// What each panel must have beyond its state.
 fn figures_are_there(site: &Site) {
+    // A chart is drawn where it is looked at.
+    for chart in ["batches", "curve", "nth", "histogram", "factor-map"] {
+        site.browser.reveal(&format!("#{chart}"));
+        let drawn = format!("document.querySelector('#{chart} svg, #{chart} canvas') !== null");
+        site.browser.wait(&format!("{chart} is drawn"), &drawn);
+    }
     for (what, found) in [
-        ("charts of batches", "document.querySelector('#batches svg, #batches canvas') !== null"),
-        ("the curve of errors", "document.querySelector('#curve svg, #curve canvas') !== null"),
-        ("errors by the n-th event", "document.querySelector('#nth svg, #nth canvas') !== null"),
-        ("the histogram", "document.querySelector('#histogram svg, #histogram canvas') !== null"),
-        ("the factor map", "document.querySelector('#factor-map svg, #factor-map canvas') !== null"),
         ("dots on the map", "document.querySelectorAll('#map-drawing circle').length"),
         ("recommendations", "document.querySelectorAll('#recommendations li[data-item]').length"),
         ("reasons of them", "document.querySelector('#recommendations .chip') !== null"),

@@ -64,7 +64,7 @@ impl Site {
 
     /// Waits until a panel shows what it has, having come to it.
     pub(crate) fn fills(&self, panel: &str) {
-        self.browser.js(&format!("document.querySelector('#{panel}').scrollIntoView()"));
+        self.browser.reveal(&format!("#{panel}"));
         let live = format!("document.querySelector('#{panel}').dataset.state === 'live'");
         self.browser.wait(&format!("panel {panel} is filled"), &live);
     }
@@ -84,7 +84,9 @@ impl Site {
         let own = format!("http://{}/", self.engine.address());
         let requests = self.browser.requests();
         assert!(requests.iter().any(|url| *url == own), "requests are logged: {requests:?}");
-        let inside = |url: &str| [own.as_str(), "data:", "blob:", "about:"].iter().any(|begin| url.starts_with(begin));
+        let inside = |url: &str| {
+            [own.as_str(), "data:", "blob:", "about:", "chrome:"].iter().any(|begin| url.starts_with(begin))
+        };
         let outside: Vec<_> = requests.iter().filter(|url| !inside(url)).collect();
         assert!(outside.is_empty(), "requests to the outside: {outside:#?}");
     }

@@ -1,5 +1,9 @@
 //! What the page asks when something is wrong, over HTTP on the embedded store: the same as the commands tell and do.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::dead_letters::{embedded, send};
@@ -125,4 +129,45 @@ fn letters_are_listed_corrected_and_sent_again_and_nothing_is_lost() {
     engine.stop().succeeded();
     let id: String = freshet.ask("SELECT id FROM events WHERE seq = 2");
     assert!(id.starts_with("dead-letter/"), "{id}");
+}
+
+/// A stream of the live feed, whose answer has begun.
+fn stream(engine: &Engine) -> TcpStream {
+    let mut stream = TcpStream::connect(engine.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let told = until(&mut stream, "event: hello");
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    stream
+}
+
+/// What a stream brings until this is in it, or until it ends.
+fn until(stream: &mut TcpStream, part: &str) -> String {
+    let (mut told, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let text = String::from_utf8_lossy(&told);
+        if text.contains(part) {
+            return text.into_owned();
+        }
+        let read = stream.read(&mut chunk).unwrap_or_else(|error| panic!("{part:?} does not come: {error}: {text}"));
+        assert!(read > 0, "the stream ended without {part:?}: {text}");
+        told.extend(&chunk[..read]);
+    }
+}
+
+#[test]
+fn of_more_than_two_hundred_streams_the_oldest_are_told_to_come_again() {
+    let freshet = Freshet::new(&SETTINGS);
+    let engine = freshet.start();
+    let mut streams: Vec<TcpStream> = (0..200).map(|_| stream(&engine)).collect();
+    let mut newest = [stream(&engine), stream(&engine)];
+    for oldest in &mut streams[..2] {
+        let told = until(oldest, "event: reconnect");
+        let told = told.clone() + &if told.contains("after_ms") { String::new() } else { until(oldest, "after_ms") };
+        assert!(told.contains("reason"), "{told}");
+    }
+    engine.send("POST", "/events", "application/json", r#"{"user":"1","item":"1","rating":4}"#);
+    let [third, last] = [&mut streams[2], &mut newest[1]].map(|stream| until(stream, "event: events"));
+    assert!(!third.contains("event: reconnect") && !last.contains("event: reconnect"));
+    assert_eq!(engine.get("/readyz").0, 200, "it goes on answering");
 }
