@@ -110,17 +110,17 @@ impl Archive for StoreArchive {
             let (one, other) = (wanted(&*store, seq).await?, wanted(&*store, other).await?);
             Ok(diff::compare(&*store, &one, &other, || ()).await?)
         };
-        self.apart(work).await
+        self.apart(Box::pin(work)).await
     }
 
     async fn verify(&self, seq: u64) -> Result<VerifyAnswer, SnapshotError> {
         let store = Arc::clone(&self.store);
-        self.apart(async move { verified(&*store, seq).await }).await
+        self.apart(Box::pin(async move { verified(&*store, seq).await })).await
     }
 
     async fn export(&self, seq: u64) -> Result<Export, SnapshotError> {
         let (store, folder) = (Arc::clone(&self.store), self.folder.clone());
-        self.apart(async move { exported(&*store, seq, &folder).await }).await
+        self.apart(Box::pin(async move { exported(&*store, seq, &folder).await })).await
     }
 
     async fn dead_letters(

@@ -108,7 +108,9 @@ fn upright(mut places: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
     for axis in 0..2 {
         let farther = |one: f64, other: f64| if other.abs() > one.abs() { other } else { one };
         if places.iter().map(|place| place[axis]).fold(0.0, farther) < 0.0 {
-            places.iter_mut().for_each(|place| place[axis] = -place[axis]);
+            for place in &mut places {
+                place[axis] = -place[axis];
+            }
         }
     }
     places

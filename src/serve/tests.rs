@@ -35,6 +35,9 @@ pub(super) struct Served {
     dir: tempfile::TempDir,
 }
 
+/// Letters that were to be sent again, and the payload.
+type Asked = (Vec<Position>, Option<Vec<u8>>);
+
 /// An archive without snapshots. The real one is asked in tests/it.
 #[derive(Default)]
 pub(super) struct Shelf {
@@ -42,7 +45,7 @@ pub(super) struct Shelf {
     users: Mutex<Vec<User>>,
     letters: Mutex<Vec<StoredLetter>>,
     /// What was to be sent again, and with which payload.
-    replays: Mutex<Vec<(Vec<Position>, Option<Vec<u8>>)>>,
+    replays: Mutex<Vec<Asked>>,
     /// What becomes of the next replay.
     fate: Mutex<Option<Result<Replayed, ReplayError>>>,
 }
