@@ -40,9 +40,6 @@ pub(super) struct LearnedBatch {
     pub(super) view: Arc<View>,
     /// Whether a snapshot of that view is due.
     pub(super) snapshot: bool,
-    /// What it took so far.
-    #[expect(dead_code, reason = "the feed of the dashboard reads it")]
-    pub(super) times: BatchTimes,
     /// Open until it is durable.
     pub(super) span: Span,
 }
