@@ -29,8 +29,8 @@ test-browser: check-tools servers ## Look at the page in a headless browser; it 
 
 test-otlp: check-tools servers ## Check and test the export of traces, which is a build of its own
 	@cargo clippy --release --all-targets --features otlp -- -D warnings
-	@cargo test --release --features otlp --lib telemetry:: config::
-	@cargo test --release --features otlp --test it traces::
+	@cargo test --release --features otlp --lib -- telemetry:: config::
+	@cargo test --release --features otlp --test it -- traces::
 
 chaos: check-tools servers ## Kill every part of it over and over, and count what was lost (ARGS=chaos::disk to pick rows)
 	@cargo test --release --test it -- --ignored --nocapture --test-threads=1 $(or $(ARGS),chaos::)

@@ -206,9 +206,8 @@ fn token(receipts: &[Receipt]) -> Result<Token, Problem> {
 fn unavailable(cause: &str) -> Problem {
     // Whoever asked is told in the answer: a log that is away for a while must not fill that of the process.
     static TOLD: Seldom = Seldom::new();
-    match TOLD.pass() {
-        Some(more) => tracing::warn!(cause, more, "events could not be acknowledged"),
-        None => tracing::debug!(cause, "events could not be acknowledged"),
+    if let Some(more) = TOLD.pass() {
+        tracing::warn!(cause, more, "events could not be acknowledged");
     }
     let detail = format!("{cause}; send all of them again, with the same id each, so that none counts twice");
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", detail);

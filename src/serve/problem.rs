@@ -58,9 +58,8 @@ impl Problem {
     #[must_use]
     pub fn unavailable(error: &Unavailable) -> Self {
         static TOLD: Seldom = Seldom::new();
-        match TOLD.pass() {
-            Some(more) => tracing::warn!(%error, more, "a request could not be answered"),
-            None => tracing::debug!(%error, "a request could not be answered"),
+        if let Some(more) = TOLD.pass() {
+            tracing::warn!(%error, more, "a request could not be answered");
         }
         let detail = "the store does not answer now; try again, /readyz tells what holds it up".into();
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail);

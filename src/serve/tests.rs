@@ -325,7 +325,11 @@ async fn state_with_everything() -> Served {
 
 #[tokio::test]
 async fn metrics_are_those_of_the_status_in_prometheus_text() {
-    let (status, kind, body) = get(&state_with_everything().await, "/metrics").await;
+    let state = state_with_everything().await;
+    get(&state, "/model").await;
+    get(&state, "/users/196").await;
+    get(&state, "/no/such/page").await;
+    let (status, kind, body) = get(&state, "/metrics").await;
     assert_eq!((status, kind.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
     let text = body.as_str().unwrap();
     let partition = "topic=\"clicks\\\"\\\\\",partition=\"3\"";
@@ -345,6 +349,11 @@ async fn metrics_are_those_of_the_status_in_prometheus_text() {
         "freshet_model_users 3.0",
         "freshet_model_items 3.0",
         "freshet_snapshots 1.0",
+        "freshet_events_scored_total 4",
+        "freshet_http_requests_total{route=\"/model\",method=\"GET\",status=\"200\"} 1",
+        "freshet_http_request_seconds_count{route=\"/model\",method=\"GET\"} 1",
+        "freshet_http_requests_total{route=\"/users/{user}\",method=\"GET\",status=\"404\"} 1",
+        "freshet_http_requests_total{route=\"other\",method=\"GET\",status=\"404\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");
     }

@@ -298,7 +298,7 @@ mod tests {
         let timing = Timing::default();
         timing.observe(Duration::from_micros(10));
         timing.observe_n(Duration::from_micros(11), 3);
-        timing.observe(Duration::from_mins(60));
+        timing.observe(Duration::from_hours(1));
         let (sum, buckets) = timing.total.figures();
         assert!((sum - 3_600.000_043).abs() < 1e-9, "{sum}");
         assert_eq!((buckets[0], buckets[1]), ((0.000_01, 1), (0.000_02, 3)));

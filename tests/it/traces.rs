@@ -87,6 +87,17 @@ fn many_events_are_few_lines_of_the_log_and_each_of_them_is_json() {
     let (status, _) = engine.send("POST", "/events", "application/x-ndjson", &events.collect::<String>());
     assert_eq!(status, 200);
     engine.learned(300);
+    let mut metrics = ureq::get(format!("http://{}/metrics", engine.address())).call().unwrap();
+    let metrics = metrics.body_mut().read_to_string().unwrap();
+    for line in [
+        "freshet_batch_events_sum 300.0",
+        "freshet_batch_events_count 300",
+        "freshet_stage_seconds_count{stage=\"learn\"} 300",
+        "freshet_freshness_seconds_count 300",
+        "freshet_http_requests_total{route=\"/events\",method=\"POST\",status=\"200\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
     let ended = engine.stop().succeeded();
     let lines = lines(&ended);
     assert!(lines.len() < 15, "{}", ended.stderr);

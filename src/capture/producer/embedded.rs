@@ -118,11 +118,8 @@ impl Writer {
                     self.tally.delivered(count);
                 }
                 Err(reason) => {
-                    match self.told.pass() {
-                        Some(more) => {
-                            tracing::error!(records = count, more, %reason, "the embedded log refused records")
-                        }
-                        None => tracing::debug!(records = count, %reason, "the embedded log refused records"),
+                    if let Some(more) = self.told.pass() {
+                        tracing::error!(records = count, more, %reason, "the embedded log refused records");
                     }
                     let undelivered = || Err(Undelivered { reason: reason.clone(), unreachable: false });
                     batch.drain(..).for_each(|(_, receipt)| tell(receipt, undelivered));

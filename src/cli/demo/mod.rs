@@ -17,6 +17,7 @@ use super::data::Progress;
 use super::run::Service;
 use super::{out, telemetry};
 use crate::capture::control::Told;
+use crate::capture::embedded_log;
 use crate::capture::pace::{Hand, Rate};
 use crate::capture::producer::Deliveries;
 use crate::capture::replay::Outgoing;
@@ -222,6 +223,9 @@ async fn on_log(config: &Config, rows: &[Interaction]) -> anyhow::Result<OnLog> 
     let topics = vec![config.broker.topic.clone()];
     let wish = Wish { topics, start: Start::Beginning, partition: None, group: None, until_end: true };
     let mut found = OnLog { records: 0, rows: 0 };
+    if !embedded_log::path(config).exists() {
+        return Ok(found);
+    }
     let mut watcher = match watch::open(config, wish).await {
         Ok(watcher) => watcher,
         Err(watch::WatchError::NoTopic { .. }) => return Ok(found),
