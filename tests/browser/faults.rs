@@ -7,8 +7,9 @@ use serde_json::json;
 
 use crate::site::Site;
 
-/// What the browser itself says of a connection that ended or cannot be had; a page cannot keep it from that.
-const CONNECTION: &str = "net::ERR_";
+/// What the browser itself says of a connection that ended or cannot be had, and of an answer that is no success: a page
+/// cannot keep it from that.
+const REFUSED: &str = "Failed to load resource";
 
 /// Puts records on the log that are no events.
 pub(crate) fn dead_letters_of_the_log(site: &Site) {
@@ -71,7 +72,7 @@ fn the_page_outlives_its_engine_and_a_sleep() {
     site.browser
         .wait("events are shown", &format!("document.querySelector('#total-events').textContent !== {before:?}"));
     replay.kill();
-    site.is_clean(Some(CONNECTION));
+    site.is_clean(Some(REFUSED));
 }
 
 #[test]
@@ -99,5 +100,5 @@ fn a_dead_letter_is_corrected_and_sent_again() {
     assert_eq!(letters["dead_letters"].as_array().unwrap().len(), 3, "nothing is lost, and none has come back");
     assert_ne!(letters["dead_letters"][0]["replayed_at_ms"], json!(null));
     // The browser tells of every answer that is no success.
-    site.is_clean(Some("/dead-letters/replay"));
+    site.is_clean(Some("/dead-letters/replay - Failed to load resource"));
 }
