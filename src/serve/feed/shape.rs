@@ -82,14 +82,27 @@ pub(super) struct Now {
     lag: Vec<Lag>,
     troubles: Vec<Trouble>,
     rejects: BTreeMap<Reason, u64>,
-    /// From when the log had an event until answers have learned it, over the last minute.
-    freshness: Quantiles,
+    freshness: Freshness,
     batches: Vec<BatchLine>,
     streams: usize,
     memory_bytes: Option<u64>,
     replay: Option<Replay>,
     drift: Drift,
     warnings: Vec<telemetry::Recent>,
+}
+
+/// From when the log had an event until answers have learned it, over the last minute.
+#[derive(Clone, Debug, Serialize)]
+struct Freshness {
+    events: u64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+impl From<Quantiles> for Freshness {
+    fn from(Quantiles { count: events, p50_ms, p99_ms }: Quantiles) -> Self {
+        Self { events, p50_ms, p99_ms }
+    }
 }
 
 /// What the detector of drift says.
@@ -120,7 +133,7 @@ impl Now {
             lag: status.lag.load().as_ref().clone(),
             troubles: status.troubles(),
             rejects: status.rejects(),
-            freshness: status.timings.freshness.recent(),
+            freshness: Freshness::from(status.timings.freshness.recent()),
             batches,
             streams: state.kept.streams.count(),
             memory_bytes: process::resident_bytes(),
@@ -193,7 +206,7 @@ impl Learning {
 #[derive(Debug, Serialize)]
 pub(super) struct ShownEvent<'a> {
     seq: u64,
-    at_ms: i64,
+    at_ms: Option<i64>,
     ts: i64,
     user: &'a str,
     item: &'a str,
