@@ -82,7 +82,7 @@ new ResizeObserver(([header]) => document.documentElement.style.setProperty("--t
 onNews(["hello", "now"], showState);
 onNews(["hello"], () => {
   $("read-only").hidden = !store.hello.read_only;
-  say("version", `${store.hello.name ?? "freshet"} ${store.hello.version ?? ""}`);
+  say("version", `Freshet ${store.hello.version ?? ""}, model ${store.hello.name ?? ""}`);
 });
 setInterval(() => {
   if (!document.hidden) showDetail();

@@ -39,7 +39,7 @@ function row(event, fresh) {
     el("td", { class: "when quiet", title: date(event.ts ?? event.at_ms) }, when(event)),
     el("td", { class: "id" }, event.user),
     el("td", { class: "title" }, named(event)),
-    el("td", { class: "number" }, decimal(event.predicted, 2)),
+    el("td", { class: "number" }, decimal(known(event.rating) ? event.predicted : null, 2)),
     el("td", { class: "number" }, known(event.rating) ? String(event.rating) : known(event.count) ? whole(event.count) : "–"),
     judged,
   );

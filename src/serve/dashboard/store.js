@@ -29,6 +29,7 @@ export function onNews(kinds, draw) {
 export function take(kind, message) {
   if (kind === "hello") restarted(message);
   else if (kind === "now") {
+    if (store.now && message.seq < store.now.seq) forget();
     store.now = message;
     received = performance.now();
     store.rates = [...store.rates, message.events_per_s ?? 0].slice(-120);
@@ -40,17 +41,19 @@ export function take(kind, message) {
 
 /** Another run of the engine may have gone back behind what was shown. */
 function restarted(hello) {
-  if (store.hello && store.hello.started_at_ms !== hello.started_at_ms) {
-    Object.assign(store, { events: [], rates: [], placed: 0, unplaced: 0, skipped: 0 });
-    news("events");
-  }
+  if (store.hello && store.hello.started_at_ms !== hello.started_at_ms) forget();
   store.hello = hello;
+}
+
+function forget() {
+  Object.assign(store, { events: [], rates: [], placed: 0, unplaced: 0, skipped: 0 });
+  news("events");
 }
 
 function addEvents({ events = [], skipped = 0 }) {
   const newest = store.events[0]?.seq ?? 0;
-  // A replay that was started over counts from the beginning again.
-  if (events.length && events.at(-1).seq + MOST_EVENTS < newest) store.events = [];
+  // An engine that has begun anew counts from the beginning again.
+  if (events.length && Math.max(...events.map(event => event.seq)) < newest) forget();
   const have = new Set(store.events.map(event => event.seq));
   const fresh = events.filter(event => !have.has(event.seq)).map(event => ({ ...event, came: performance.now() }));
   store.skipped += skipped;

@@ -3,6 +3,7 @@
 import { ask, Refused, told } from "./api.js";
 import { $, el, panel, say, settled } from "./dom.js";
 import { decimal, named, plural, span } from "./format.js";
+import { untilSoon, whenLearned } from "./learned.js";
 import { onPick } from "./picker.js";
 import { showRanked, summary } from "./ranked.js";
 import { stars } from "./stars.js";
@@ -80,9 +81,13 @@ const extras = item => [
 /** Asks for the list and shows it; with a token, as it is once what was sent is learned. */
 async function relist(mine, token, clicked) {
   try {
-    const answer = await ask(
-      `/recommend/${path(me.id)}?n=${LENGTH}&explain=true${token ? `&token=${encodeURIComponent(token)}` : ""}`,
-    );
+    const wanted = () => mine === turn,
+      since = token ? `&token=${encodeURIComponent(token)}` : "";
+    const waiting = left =>
+      say("moves", `Your event is on the log behind ${plural(left, "other")}: the list follows when it is learned.`);
+    if (token) await untilSoon(token, wanted, waiting);
+    if (!wanted()) return;
+    const answer = await whenLearned(() => ask(`/recommend/${path(me.id)}?n=${LENGTH}&explain=true${since}`), wanted);
     if (mine !== turn) return;
     const list = $("recommendations"),
       row = [...list.children].indexOf(document.activeElement?.closest("li"));
