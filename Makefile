@@ -2,7 +2,7 @@
 # C libraries are compiled once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-otlp chaos bench servers clean-servers check-build-tools check-tools
+.PHONY: help demo test test-browser test-otlp chaos bench servers clean-servers check-build-tools check-tools
 
 # rustup installs here, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -23,6 +23,9 @@ test: check-tools servers ## Check format and lints, then run every test against
 	@cargo fmt --check
 	@cargo clippy --release --all-targets -- -D warnings
 	@cargo test --release
+
+test-browser: check-tools servers ## Look at the page in a headless browser; it is part of `make test` (ARGS=NAME to pick)
+	@cargo test --release --test browser -- --nocapture $(ARGS)
 
 test-otlp: check-tools servers ## Check and test the export of traces, which is a build of its own
 	@cargo clippy --release --all-targets --features otlp -- -D warnings

@@ -13,6 +13,8 @@ pub mod offsets;
 mod testing;
 pub mod watch;
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,6 +36,30 @@ pub struct Position {
     pub partition: i32,
     /// Offset within the partition, from 0.
     pub offset: i64,
+}
+
+impl fmt::Display for Position {
+    /// `ratings/0/17`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+impl FromStr for Position {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no place on the log; write it as TOPIC/PARTITION/OFFSET, such as ratings/0/17");
+        let mut parts = text.rsplitn(3, '/');
+        let (offset, partition, topic) = (parts.next(), parts.next(), parts.next().filter(|topic| !topic.is_empty()));
+        let number = |part: Option<&str>| part.and_then(|digits| digits.parse::<u32>().ok());
+        let offset = offset.and_then(|digits| digits.parse::<i64>().ok()).filter(|offset| *offset >= 0);
+        match (topic, number(partition).and_then(|partition| i32::try_from(partition).ok()), offset) {
+            (Some(topic), Some(partition), Some(offset)) => Ok(Self { topic: topic.into(), partition, offset }),
+            _ => Err(wrong()),
+        }
+    }
 }
 
 /// One record as the log holds it, not yet decoded.
@@ -136,4 +162,19 @@ fn too_few_partitions(topic: &str, partitions: i32, gone: i32, next: i64) -> Str
          is not the one that the store was filled from (deleted and created again with fewer?); give it its partitions \
          and records back, or set another broker.topic and store"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        for text in ["ratings/0/17", "a/b/3/0", "x/2147483647/9223372036854775807"] {
+            assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
+        }
+        for text in ["", "17", "0/17", "/0/17", "ratings/0", "ratings/x/1", "ratings/-1/1", "ratings/0/-1", "r/0/1.5"] {
+            assert!(text.parse::<Position>().unwrap_err().contains("TOPIC/PARTITION/OFFSET"), "{text}");
+        }
+    }
 }

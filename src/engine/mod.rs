@@ -5,10 +5,12 @@
 //! snapshot and the committed offsets never run ahead of what is durable.
 
 mod archive;
+pub mod diff;
 mod durability;
 mod intake;
 mod judge;
 mod learning;
+pub mod letters;
 mod log_watch;
 mod patience;
 mod place;
@@ -96,7 +98,7 @@ impl Engine {
     /// The store as what serving asks of it.
     #[must_use]
     pub fn archive(&self) -> Arc<dyn Archive> {
-        Arc::new(archive::StoreArchive(Arc::clone(&self.store)))
+        Arc::new(archive::StoreArchive::new(&self.config, Arc::clone(&self.store)))
     }
 
     /// What the engine is doing.

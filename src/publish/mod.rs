@@ -9,6 +9,7 @@ mod diversity;
 mod estimate;
 mod fold;
 pub mod history;
+pub mod map;
 mod query;
 mod readers;
 mod similar;

@@ -23,7 +23,7 @@ const HALF_TRUSTED: f32 = 5.0;
 
 impl View {
     /// The models, the one that ranks first.
-    fn models(&self) -> [&dyn Model; 2] {
+    pub(super) fn models(&self) -> [&dyn Model; 2] {
         [self.learned().ranking(), &*self.learned().rating]
     }
 

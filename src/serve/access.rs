@@ -61,19 +61,32 @@ const FILES: [&str; 2] = ["/docs/", "/dashboard/"];
 const ASKED_BY_POST: [&str; 2] = ["/recommend", "/estimate"];
 /// Where events are sent to.
 const EVENTS: &str = "/events";
+/// What was refused, as it was sent: it may hold anything.
+const DEAD_LETTERS: &str = "/dead-letters";
+
+/// Whether a method changes nothing.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
 
 /// What a request needs; nothing where none of the keys is needed.
 fn needed(method: &Method, path: &str) -> Option<Scope> {
     let below = |route: &str| path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let reads = is_safe(method);
     let posts = *method == Method::POST;
     let page = PAGES.contains(&path) || FILES.into_iter().any(|below| path.starts_with(below));
     match () {
         () if reads && (page || health::PROBES.contains(&path)) => None,
+        () if reads && (below(DEAD_LETTERS) || is_export(path)) => Some(Scope::Admin),
         () if reads || posts && ASKED_BY_POST.into_iter().any(below) => Some(Scope::Read),
         () if posts && below(EVENTS) => Some(Scope::Ingest),
         () => Some(Scope::Admin),
     }
+}
+
+/// Whether it is the whole of a snapshot that is asked for.
+fn is_export(path: &str) -> bool {
+    path.strip_prefix("/snapshots/").is_some_and(|rest| rest.trim_end_matches('/').ends_with("/export"))
 }
 
 /// A key that may be sent. No `Debug`, because a digest would let a guess be checked.
@@ -232,7 +245,7 @@ pub(super) async fn check(State(state): State<AppState>, request: Request, next:
 fn admitted(state: &AppState, parts: &Parts) -> Result<Client, Problem> {
     let Some(scope) = needed(&parts.method, parts.uri.path()) else { return Ok(Client::at(parts)) };
     let key = if state.keys.is_empty() { None } else { Some(sent(&parts.headers, &state.keys, scope)?) };
-    if state.config.read_only && scope != Scope::Read {
+    if state.config.read_only && scope != Scope::Read && !is_safe(&parts.method) {
         let detail = "this server changes nothing (serve.read_only); ask one that learns".into();
         return Err(Problem::new(StatusCode::FORBIDDEN, "read_only", detail));
     }

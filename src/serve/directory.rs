@@ -41,6 +41,15 @@ pub(super) struct SearchParameters {
     q: Option<String>,
 }
 
+/// What of the ids is looked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the names and their meaning, for the description of the API and the check of a request")]
+pub(super) struct UserSearchParameters {
+    /// What the id must hold, in upper or lower case. The user whose id it is comes first.
+    q: Option<String>,
+}
+
 /// An item with what is known of it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ItemEntry {
@@ -132,15 +141,19 @@ struct Page {
     next: Option<String>,
 }
 
+/// Entries that a page may have.
+fn length(given: &Given, state: &AppState) -> Result<usize, Problem> {
+    Ok(given.whole("n", 1, state.config.max_n)?.unwrap_or(state.config.default_n))
+}
+
 /// The page at a cursor: of the ids that `shows` lets pass, first those of the model, then those of the catalogue.
 fn page<T>(
     given: &Given,
-    state: &AppState,
+    n: usize,
     known: &IdTable,
     told: &imbl::OrdMap<Arc<str>, Arc<T>>,
     shows: impl Fn(&str, Option<&T>) -> bool,
 ) -> Result<Page, Problem> {
-    let n = given.whole("n", 1, state.config.max_n)?.unwrap_or(state.config.default_n);
     let mut ids = Vec::new();
     let (covered, after) = match Cursor::of(given)? {
         Cursor::Told { known, after } => (known, Some(after)),
@@ -196,7 +209,7 @@ pub(super) async fn items(
     };
     let entries = state.status.catalog.entries();
     let shows = |_: &str, item: Option<&Item>| !item.is_some_and(|item| item.hidden) && holds(item);
-    let page = page(&given, &state, &view.learned().items, &entries.items, shows)?;
+    let page = page(&given, length(&given, &state)?, &view.learned().items, &entries.items, shows)?;
     let entry = |(id, index): (String, Option<u32>)| {
         let known = entries.items.get(id.as_str()).map(Arc::as_ref);
         item_entry(id, index, known, &view)
@@ -237,11 +250,13 @@ pub(super) async fn item(
 }
 
 /// Users
+///
+/// All that are known and not hidden, or those whose id holds `q`.
 #[utoipa::path(
     get,
     path = "/users",
     tag = "directory",
-    params(PageParameters, MomentParameters),
+    params(PageParameters, UserSearchParameters, MomentParameters),
     responses((status = 200, body = UserPage), (status = "4XX", body = Problem, content_type = "application/problem+json"))
 )]
 pub(super) async fn users(
@@ -249,10 +264,23 @@ pub(super) async fn users(
     Moment(view): Moment,
     uri: Uri,
 ) -> Result<Json<UserPage>, Problem> {
-    let given = Given::of::<PageParameters>(&uri)?;
+    let given = Given::of::<Both<PageParameters, UserSearchParameters>>(&uri)?;
+    let asked = given.get("q").map(str::trim).filter(|asked| !asked.is_empty());
     let entries = state.status.catalog.entries();
-    let shows = |_: &str, user: Option<&User>| !user.is_some_and(|user| user.hidden);
-    let page = page(&given, &state, &view.learned().users, &entries.users, shows)?;
+    let is_shown = |user: Option<&User>| !user.is_some_and(|user| user.hidden);
+    // Whoever types an id in full means this one, however many hold it too.
+    let exact = asked.filter(|id| {
+        let told = entries.users.get(*id).map(Arc::as_ref);
+        (told.is_some() || view.learned().users.get(id).is_some()) && is_shown(told)
+    });
+    let lower = asked.map(str::to_lowercase);
+    let shows = |id: &str, user: Option<&User>| {
+        is_shown(user) && exact != Some(id) && lower.as_ref().is_none_or(|part| id.to_lowercase().contains(part))
+    };
+    let first = exact.filter(|_| given.get("cursor").is_none());
+    let n = length(&given, &state)? - usize::from(first.is_some());
+    let mut page = page(&given, n, &view.learned().users, &entries.users, shows)?;
+    page.ids.splice(0..0, first.map(|id| (id.to_owned(), view.learned().users.get(id))));
     let entry = |(id, index): (String, Option<u32>)| {
         let known = entries.users.get(id.as_str()).map(Arc::as_ref);
         user_entry(id, index, known, &view)
@@ -282,7 +310,7 @@ pub(super) async fn user(
     uri: Uri,
 ) -> Result<Json<UserAnswer>, Problem> {
     let given = Given::of::<PageParameters>(&uri)?;
-    let n = given.whole("n", 1, state.config.max_n)?.unwrap_or(state.config.default_n);
+    let n = length(&given, &state)?;
     let from = given.whole("cursor", 0, u32::MAX)?.unwrap_or(0);
     let entries = state.status.catalog.entries();
     let (index, known) = (view.learned().users.get(&id), entries.users.get(id.as_str()).map(Arc::as_ref));

@@ -12,6 +12,7 @@ mod body;
 pub mod catalog;
 mod cors;
 mod dashboard;
+pub mod dead_letters;
 mod deadline;
 mod delay;
 mod directory;
@@ -26,6 +27,7 @@ mod list;
 mod listen;
 mod lists;
 mod live;
+mod map;
 mod metrics;
 pub mod model;
 mod moment;
@@ -38,6 +40,7 @@ mod replay;
 pub mod requests;
 mod schema;
 mod script;
+pub mod snapshots;
 pub mod status;
 mod streams;
 pub mod timings;
@@ -181,6 +184,7 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(events::events))
         .routes(routes!(edit::put_item, edit::hide_item))
         .routes(routes!(edit::put_user, edit::hide_user))
+        .routes(routes!(dead_letters::replay))
         .routes(routes!(replay::control))
         .layer(body)
         .layer(from_fn_with_state(state.clone(), cors::check));
@@ -192,6 +196,11 @@ fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(model::model))
         .routes(routes!(model::snapshots))
         .routes(routes!(model::snapshot))
+        .routes(routes!(snapshots::diff))
+        .routes(routes!(snapshots::verify))
+        .routes(routes!(snapshots::export))
+        .routes(routes!(map::map))
+        .routes(routes!(dead_letters::dead_letters))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))

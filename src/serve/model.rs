@@ -9,7 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::moment::ModelStamp;
-use super::parameters::{Ids, bad};
+use super::parameters::Ids;
+use super::snapshots::seq_of;
 use super::status::{Phase, SnapshotSummary};
 use super::{AppState, Problem};
 use crate::consume::lag::Lag;
@@ -142,7 +143,7 @@ pub(super) async fn snapshot(
     State(state): State<AppState>,
     Ids([id]): Ids<[String; 1]>,
 ) -> Result<Json<SnapshotAnswer>, Problem> {
-    let seq: u64 = id.parse().map_err(|_| bad("seq", &id, "the seq of a snapshot, a whole number, is allowed"))?;
+    let seq = seq_of("seq", &id)?;
     let found = state.archive.snapshot(seq).await.map_err(|error| Problem::unavailable(&error))?;
     found.map(Json).ok_or_else(|| no_such_snapshot(seq))
 }

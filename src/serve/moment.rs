@@ -20,6 +20,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::feed::Frames;
+use super::map::Maps;
 use super::model::no_such_snapshot;
 use super::parameters::Given;
 use super::streams::Streams;
@@ -92,6 +93,8 @@ impl<S: Sync> FromRequestParts<S> for Moment {
 pub struct Kept {
     answers: Cache<Box<str>, Arc<Answer>, Bytewise>,
     snapshots: Cache<u64, Arc<View>>,
+    /// The newest map of the items.
+    pub(super) maps: Maps,
     /// What every client of the live feed is told.
     pub(super) frames: Frames,
     /// Streams that are open.
@@ -106,6 +109,7 @@ impl Kept {
         Self {
             answers: Cache::with_weighter(expected, bytes as u64, Bytewise),
             snapshots: Cache::new(LOADED),
+            maps: Maps::default(),
             frames: Frames::default(),
             streams: Arc::default(),
         }

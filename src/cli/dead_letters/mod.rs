@@ -17,8 +17,9 @@ use super::out;
 use crate::config::Config;
 use crate::consume::Position;
 use crate::decode::Reason;
+use crate::engine::letters::find;
 use crate::store::{self, DeadLetter, DeadLetterFilter, Store};
-use text::{hex_dump, place, position, printable};
+use text::{hex_dump, printable};
 
 /// Letters read from the store at once: few, since each may be as large as a record on the log.
 const PAGE: usize = 64;
@@ -62,7 +63,7 @@ enum DeadLettersCommand {
                             freshet dead-letters show ratings/0/17 --raw | xxd")]
     Show {
         /// Where it stands on the log.
-        #[arg(value_name = "TOPIC/PARTITION/OFFSET", value_parser = position)]
+        #[arg(value_name = "TOPIC/PARTITION/OFFSET")]
         letter: Position,
         /// Writes the payload's bytes, and nothing else.
         #[arg(long)]
@@ -105,13 +106,6 @@ impl Pages<'_> {
     }
 }
 
-/// The letter of a position.
-async fn find(store: &dyn Store, at: &Position) -> anyhow::Result<Option<DeadLetter>> {
-    let before = Position { offset: at.offset - 1, ..at.clone() };
-    let found = store.dead_letters(&DeadLetterFilter::default(), Some(&before), 1).await?;
-    Ok(found.into_iter().next().filter(|letter| letter.position == *at))
-}
-
 async fn list(store: &dyn Store, filter: &DeadLetterFilter, limit: usize, json: bool) -> anyhow::Result<()> {
     let mut pages = Pages { store, filter: filter.clone(), after: None };
     let mut letters = Vec::new();
@@ -144,7 +138,7 @@ async fn list(store: &dyn Store, filter: &DeadLetterFilter, limit: usize, json: 
 
 fn row(letter: &DeadLetter) -> [String; 6] {
     [
-        place(&letter.position),
+        letter.position.to_string(),
         out::time(letter.timestamp_ms),
         letter.reason.clone(),
         printable(letter.detail.as_bytes(), START),
@@ -185,12 +179,12 @@ fn as_json(letter: &DeadLetter) -> Value {
 
 async fn show(store: &dyn Store, at: &Position, raw: bool) -> anyhow::Result<()> {
     let Some(letter) = find(store, at).await? else {
-        bail!("no dead letter at {} in {}; `freshet dead-letters list --all` has them", place(at), store.location());
+        bail!("no dead letter at {at} in {}; `freshet dead-letters list --all` has them", store.location());
     };
     if raw {
         return out::write(&letter.payload);
     }
-    let mut table = out::table(&["dead letter", &place(at)]);
+    let mut table = out::table(&["dead letter", &at.to_string()]);
     table.add_row(["when", &out::time(letter.timestamp_ms)]);
     table.add_row(["reason", &letter.reason]);
     table.add_row(["detail", &letter.detail]);

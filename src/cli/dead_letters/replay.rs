@@ -10,13 +10,14 @@ use anyhow::{Context, bail};
 use indicatif::HumanCount;
 
 use super::mend::{self, Fix};
-use super::text::{place, position, printable};
-use super::{PAGE, Pages, find};
-use crate::capture::producer::{self, Producer, Record};
+use super::text::printable;
+use super::{PAGE, Pages};
+use crate::capture::producer::Haste;
 use crate::cli::out;
 use crate::config::Config;
-use crate::consume::{Position, RawEvent};
+use crate::consume::Position;
 use crate::decode::{Decoder, Reason, Refusal};
+use crate::engine::letters::{self, Outbox, find};
 use crate::store::{DeadLetter, DeadLetterFilter, Store};
 use crate::telemetry::now_ms;
 
@@ -34,7 +35,7 @@ const TOLD: usize = 10;
                         freshet dead-letters replay --reason invalid_field --fix-with 'jq -c \".rating |= tonumber\"'")]
 pub(super) struct Args {
     /// Where the letters stand on the log.
-    #[arg(value_name = "TOPIC/PARTITION/OFFSET", value_parser = position)]
+    #[arg(value_name = "TOPIC/PARTITION/OFFSET")]
     #[arg(required_unless_present_any = ["reason", "all"], conflicts_with_all = ["reason", "all"])]
     letters: Vec<Position>,
     /// All letters of this reason.
@@ -75,8 +76,8 @@ enum Fate {
 /// If the store or the log cannot be used, a record was not delivered, or a letter would be refused again.
 pub(super) async fn run(args: Args, config: &Config, store: &dyn Store) -> anyhow::Result<()> {
     let bar = out::progress(None, "replay");
-    let mut replay =
-        Replay { args: Arc::new(args), config, store, producers: BTreeMap::new(), account: Account::default() };
+    let outbox = Outbox::new(config, Haste::Bulk);
+    let mut replay = Replay { args: Arc::new(args), config, store, outbox, account: Account::default() };
     let mut chosen = Chosen::of(&replay.args, store);
     loop {
         let page = chosen.next(&mut replay.account).await?;
@@ -118,7 +119,7 @@ impl<'s> Chosen<'s> {
         {
             match find(store, &at).await? {
                 Some(letter) => page.push(letter),
-                None => account.tell(format!("{}: no such dead letter", place(&at))),
+                None => account.tell(format!("{at}: no such dead letter")),
             }
         }
         Ok(page)
@@ -129,8 +130,7 @@ struct Replay<'s> {
     args: Arc<Args>,
     config: &'s Config,
     store: &'s dyn Store,
-    /// By topic.
-    producers: BTreeMap<Arc<str>, Arc<dyn Producer>>,
+    outbox: Outbox,
     account: Account,
 }
 
@@ -143,17 +143,15 @@ impl Replay<'_> {
             match self.fate(letter).await? {
                 Fate::Skip(why) => *self.account.skipped.entry(why).or_default() += 1,
                 Fate::Bad(reason, why) => {
-                    self.account.tell(format!("{}: {why} ({reason})", place(&at)));
+                    self.account.tell(format!("{at}: {why} ({reason})"));
                     *self.account.bad.entry(reason).or_default() += 1;
                 }
                 Fate::Send(payload) if self.args.dry_run => {
                     self.account.sent += 1;
-                    out::print(&format!("{}: {}\n", place(&at), printable(&payload, usize::MAX)))?;
+                    out::print(&format!("{at}: {}\n", printable(&payload, usize::MAX)))?;
                 }
                 Fate::Send(payload) => {
-                    // The log's own clock: retention by time counts from now, and not from the first sending.
-                    let record = Record { key: key.unwrap_or_default(), payload, ..Record::default() };
-                    self.producer(&at.topic).await?.send(record).await?;
+                    self.outbox.producer(&at.topic).await?.send(letters::record(key, payload)).await?;
                     sent.push(at);
                 }
             }
@@ -171,9 +169,8 @@ impl Replay<'_> {
         if self.args.all && letter.reason == Reason::DuplicateId.to_string() {
             return Ok(Fate::Skip("duplicates (--reason duplicate_id sends them)"));
         }
-        if let Some(all) = letter.payload_cut_from {
-            let why = format!("only {} of its {all} bytes were kept", letter.payload.len());
-            return Ok(Fate::Bad("payload_cut".to_owned(), why));
+        if let Some(why) = letters::cut(&letter) {
+            return Ok(Fate::Bad(letters::CUT.to_owned(), why));
         }
         let (args, decode) = (Arc::clone(&self.args), self.config.decode.clone());
         let decoder = Decoder::new(self.config);
@@ -183,8 +180,7 @@ impl Replay<'_> {
             match mend::mend(payload, args.fix_with.as_deref(), &args.fixes, &decode) {
                 Err(error) => Fate::Bad("not_mended".to_owned(), format!("{error:#}")),
                 Ok(mended) => {
-                    let payload = mend::with_id(mended, &position);
-                    let raw = RawEvent { position, timestamp_ms, key, payload, trace: None };
+                    let raw = letters::again(position, timestamp_ms, key, mended);
                     match decoder.decode(&raw) {
                         Err(Refusal { reason, detail }) if !args.force => Fate::Bad(reason.to_string(), detail),
                         _ => Fate::Send(raw.payload),
@@ -195,18 +191,9 @@ impl Replay<'_> {
         mending.await.context("mending broke off")
     }
 
-    async fn producer(&mut self, topic: &Arc<str>) -> anyhow::Result<&dyn Producer> {
-        if !self.producers.contains_key(topic) {
-            let mut config = self.config.clone();
-            config.broker.topic = topic.to_string();
-            self.producers.insert(Arc::clone(topic), producer::open(&config).await?);
-        }
-        Ok(&*self.producers[topic])
-    }
-
     /// Waits for the delivery of everything sent.
     async fn delivered(&self) -> anyhow::Result<()> {
-        for (topic, producer) in &self.producers {
+        for (topic, producer) in self.outbox.producers() {
             let counts = producer.flush().await?;
             if let Some(reason) = counts.first_error {
                 bail!(

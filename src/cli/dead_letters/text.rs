@@ -1,29 +1,9 @@
-//! Positions and bytes as text: what a person types and reads.
+//! Bytes as text that a person reads.
 
 use std::fmt::Write as _;
 
-use crate::consume::Position;
-
 /// Bytes on a line of a hex dump.
 const DUMP_WIDTH: usize = 16;
-
-/// `ratings/0/17`.
-pub(in crate::cli) fn place(position: &Position) -> String {
-    format!("{}/{}/{}", position.topic, position.partition, position.offset)
-}
-
-/// Reads `ratings/0/17`.
-pub(super) fn position(text: &str) -> Result<Position, String> {
-    let wrong = || format!("{text:?} is no place on the log; write it as TOPIC/PARTITION/OFFSET, such as ratings/0/17");
-    let mut parts = text.rsplitn(3, '/');
-    let (offset, partition, topic) = (parts.next(), parts.next(), parts.next().filter(|topic| !topic.is_empty()));
-    let number = |part: Option<&str>| part.and_then(|digits| digits.parse::<u32>().ok());
-    let offset = offset.and_then(|digits| digits.parse::<i64>().ok()).filter(|offset| *offset >= 0);
-    match (topic, number(partition).and_then(|partition| i32::try_from(partition).ok()), offset) {
-        (Some(topic), Some(partition), Some(offset)) => Ok(Position { topic: topic.into(), partition, offset }),
-        _ => Err(wrong()),
-    }
-}
 
 /// Bytes on one line: text as it is, control characters and what is not UTF-8 escaped, cut after `most` characters.
 pub(in crate::cli) fn printable(bytes: &[u8], most: usize) -> String {
@@ -70,16 +50,6 @@ pub(super) fn hex_dump(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_place_is_read_as_it_is_written() {
-        for text in ["ratings/0/17", "a/b/3/0", "x/2147483647/9223372036854775807"] {
-            assert_eq!(place(&position(text).unwrap()), text);
-        }
-        for text in ["", "17", "0/17", "/0/17", "ratings/0", "ratings/x/1", "ratings/-1/1", "ratings/0/-1", "r/0/1.5"] {
-            assert!(position(text).unwrap_err().contains("TOPIC/PARTITION/OFFSET"), "{text}");
-        }
-    }
 
     #[test]
     fn bytes_are_shown_on_one_line_without_control_characters() {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use owo_colors::Style;
 
-use crate::cli::dead_letters::text::{place, printable};
+use crate::cli::dead_letters::text::printable;
 use crate::cli::out;
 use crate::store::{DeadLetter, LearnedEvent};
 
@@ -143,7 +143,7 @@ impl Row for LearnedEvent {
             (number(event.rating), Style::new()),
             (number(event.count), Style::new()),
             (format!("{:.3}", self.predicted).into(), off),
-            (place(&event.position).into(), Style::new().dimmed()),
+            (event.position.to_string().into(), Style::new().dimmed()),
         ]
     }
 }
@@ -169,7 +169,7 @@ impl Row for DeadLetter {
     fn cells(&self) -> Vec<Cell<'_>> {
         let payload = &self.payload[..self.payload.len().min(4 * LONGEST)];
         vec![
-            (place(&self.position).into(), Style::new().dimmed()),
+            (self.position.to_string().into(), Style::new().dimmed()),
             (out::time(self.timestamp_ms).into(), Style::new().dimmed()),
             (Cow::Borrowed(&self.reason), Style::new().red()),
             (Cow::Borrowed(&self.detail), Style::new()),

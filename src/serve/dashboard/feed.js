@@ -42,7 +42,10 @@ export function follow(onMessage, onChange) {
   });
   addEventListener("online", again);
   setInterval(() => {
-    if (["live", "connecting"].includes(feed.phase) && !document.hidden && performance.now() - heard.steady > SILENT_MS) again();
+    if (!["live", "connecting"].includes(feed.phase) || document.hidden || performance.now() - heard.steady <= SILENT_MS) return;
+    // What is shown is as old as the silence: a server that hangs takes a connection and says nothing on it.
+    if (feed.phase === "live") become("connecting");
+    again();
   }, 2000);
   void run();
 }

@@ -5,7 +5,7 @@
 
 pub(crate) mod kafka;
 pub(crate) mod mongod;
-mod process;
+pub(crate) mod process;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
