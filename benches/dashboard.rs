@@ -83,7 +83,7 @@ fn demo(folder: &Path, pages: usize) -> (f64, u64) {
 /// Reads what a page is told until the demo ends.
 fn page(address: &str, read: &AtomicU64) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     stream.write_all(format!("GET /live HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).unwrap();
     let mut buffer = vec![0; 1 << 16];
     while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
