@@ -50,6 +50,12 @@ impl Rates {
             [params.bias_rate, params.factor_rate, params.bias_l2, params.factor_l2].map(|value| value as f32);
         Self { bias_rate, factor_rate, bias_l2, factor_l2 }
     }
+
+    /// Steps as many times as large, but none beyond what the parameters allow.
+    fn hastened(self, factor: f32) -> Self {
+        let [bias_rate, factor_rate] = [self.bias_rate, self.factor_rate].map(|rate| (rate * factor).min(1.0));
+        Self { bias_rate, factor_rate, ..self }
+    }
 }
 
 /// The factors of a row, shape `(n_factors,)`, and its bias.
@@ -174,6 +180,10 @@ impl Learner for BiasedMf<Live> {
     /// Steps once more; the running mean, which has the event already, stays.
     fn rehearse(&mut self, event: &Observation) {
         self.update(event);
+    }
+
+    fn hasten(&mut self, factor: f32) {
+        self.rates = Rates::of(&self.params).hastened(factor);
     }
 
     fn publish(&mut self) -> Arc<dyn Model> {

@@ -102,8 +102,10 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The core that remembers.
-    pub(super) fn slow(params: &ValidParams<BayesianMfConfig>) -> Self {
+    /// The core that remembers; its memories are shorter by `factor`.
+    pub(super) fn slow(params: &ValidParams<BayesianMfConfig>, factor: f32) -> Self {
+        let [user_memory, item_memory] =
+            [params.user_memory, params.item_memory].map(|memory| hastened(memory, factor));
         let drift = Drift {
             slow: params.drift_slow as f32,
             burst: params.drift_burst as f32,
@@ -112,10 +114,10 @@ impl Settings {
         Self {
             shape: Shape::new(params.factors, params.side_information),
             window: params.window,
-            user_memory: params.user_memory as f32,
-            tail_decay: decay(1.0, params.user_memory),
-            item_decay: decay(1.0, params.item_memory),
-            item_left: decay(params.window as f32, params.item_memory),
+            user_memory: user_memory as f32,
+            tail_decay: decay(1.0, user_memory),
+            item_decay: decay(1.0, item_memory),
+            item_left: decay(params.window as f32, item_memory),
             genre_weight: params.genre_precision as f32,
             factor_weight: params.weight_precision as f32,
             bias: params.bias_precision as f32,
@@ -127,15 +129,16 @@ impl Settings {
     }
 
     /// Its twin that forgets, and so follows what changes: half the window, and items as they have been of late.
-    pub(super) fn fast(params: &ValidParams<BayesianMfConfig>) -> Self {
-        let slow = Self::slow(params);
+    pub(super) fn fast(params: &ValidParams<BayesianMfConfig>, factor: f32) -> Self {
+        let slow = Self::slow(params, factor);
+        let item_memory = hastened(params.twin_item_memory, factor);
         let window = slow.window / 2;
         Self {
             shape: Shape::new(TWIN_FACTORS, false),
             window,
             user_memory: slow.user_memory / 2.0,
-            item_decay: decay(1.0, params.twin_item_memory),
-            item_left: decay(window as f32, params.twin_item_memory),
+            item_decay: decay(1.0, item_memory),
+            item_left: decay(window as f32, item_memory),
             ..slow
         }
     }
@@ -181,6 +184,11 @@ impl Settings {
         let sum: f32 = (0..4).map(|part| (bits >> (16 * part) & 0xffff) as f32 / 65_536.0 - 0.5).sum();
         FACTOR_SCALE * 3.0_f32.sqrt() * sum
     }
+}
+
+/// A memory that is shorter by `factor`, but not less than an event.
+fn hastened(memory: f64, factor: f32) -> f64 {
+    (memory / f64::from(factor)).max(1.0)
 }
 
 /// What is left after so many events of one that decays by a factor of e in `memory` events.
