@@ -54,7 +54,7 @@ pub(super) struct Args {
     /// rating: injects drift, as drift=RATE@ROW, into the stream as `freshet replay` does, and shows when it was detected.
     ///
     /// From that row on, or from the middle, this share of the users rates mirrored. With drift.boost above 1 each learner
-    /// stands twice: one that only watches, and one that learns faster for drift.boost_events events after a detection.
+    /// stands twice: one that only watches, and one that learns faster for a while after a detection.
     #[arg(long, value_name = "drift=RATE[@ROW]", value_parser = drift)]
     inject: Option<Injection>,
     /// Most rows of the stream.

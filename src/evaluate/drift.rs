@@ -103,7 +103,6 @@ pub(super) fn run(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::capture::Interaction;
     use crate::config::{Config, LearnerKind};
     use crate::decode::testing::event;

@@ -87,7 +87,9 @@ fn switched_off_it_counts_events_and_nothing_else() {
 #[test]
 fn the_newest_marks_are_kept_and_all_are_counted() {
     let mut drift = Drift::default();
-    (1..=40).for_each(|seq| drift.mark(seq * 10, &watching()));
+    for seq in 1..=40 {
+        drift.mark(seq * 10, &watching());
+    }
     assert_eq!((drift.detected(), drift.marks().len(), drift.marks()[0]), (40, MARKS, 90));
     assert!(drift.is_whole());
 }

@@ -104,12 +104,16 @@ fn a_factor_of_one_is_no_change_bit_for_bit_and_a_larger_one_is_where_there_are_
             for (factor, from) in factors.into_iter().zip([0, 150]) {
                 learner.hasten(9.0);
                 learner.hasten(factor);
-                observations(from).iter().for_each(|event| drop(learner.learn(event)));
+                for event in observations(from) {
+                    learner.learn(&event);
+                }
             }
             answers(&*learner)
         };
         let mut plain = build(kind, &config((kind, kind))).unwrap();
-        observations(0).iter().chain(&observations(150)).for_each(|event| drop(plain.learn(event)));
+        for event in observations(0).into_iter().chain(observations(150)) {
+            plain.learn(&event);
+        }
         assert_eq!(run([1.0, 1.0]), answers(&*plain), "{kind:?}");
         let steps = [LearnerKind::Biases, LearnerKind::BiasedMf, LearnerKind::BayesianMf].contains(&kind);
         assert_eq!(run([1.0, 4.0]) != answers(&*plain), steps, "{kind:?}");

@@ -273,6 +273,9 @@ impl Learner for BayesianMf<Live> {
         Some(told)
     }
 
+    /// What all users share, the prior mean of their weights and the stack, follows the events sooner. Rows do not: an event
+    /// that a row forgets is missed more than the drift in it is felt (RMSE over the 5,000 events after tastes turn at event
+    /// 25,000 of ML-100k 0.9837 without a boost, 0.9722 so at 16, 1.0035 with users' memories shortened too).
     fn hasten(&mut self, factor: f32) {
         self.slow.set(Settings::slow(&self.params, factor));
         if let Some(fast) = &mut self.fast {

@@ -20,6 +20,9 @@ const TWIN_FACTORS: usize = 7;
 /// Prior precision of a user's weight for the item's bias, whose prior mean starts at 1.
 const BIAS_WEIGHT: f32 = 3.0;
 
+/// Memory of the prior mean of users' weights, in events, while nothing is hastened.
+const PRIOR_MEMORY: f32 = 5000.0;
+
 /// Standard deviation of the prior means of an item's factors: enough to break their symmetry.
 const FACTOR_SCALE: f32 = 0.05;
 
@@ -98,14 +101,14 @@ pub(super) struct Settings {
     /// Share of the other side's covariance that counts.
     pub variational: f32,
     pub drift: Drift,
+    /// Memory of the prior mean of users' weights, in events.
+    pub prior_memory: f32,
     pub seed: u64,
 }
 
 impl Settings {
-    /// The core that remembers; its memories are shorter by `factor`.
+    /// The core that remembers; what its users share follows them `factor` times as fast.
     pub(super) fn slow(params: &ValidParams<BayesianMfConfig>, factor: f32) -> Self {
-        let [user_memory, item_memory] =
-            [params.user_memory, params.item_memory].map(|memory| hastened(memory, factor));
         let drift = Drift {
             slow: params.drift_slow as f32,
             burst: params.drift_burst as f32,
@@ -114,16 +117,17 @@ impl Settings {
         Self {
             shape: Shape::new(params.factors, params.side_information),
             window: params.window,
-            user_memory: user_memory as f32,
-            tail_decay: decay(1.0, user_memory),
-            item_decay: decay(1.0, item_memory),
-            item_left: decay(params.window as f32, item_memory),
+            user_memory: params.user_memory as f32,
+            tail_decay: decay(1.0, params.user_memory),
+            item_decay: decay(1.0, params.item_memory),
+            item_left: decay(params.window as f32, params.item_memory),
             genre_weight: params.genre_precision as f32,
             factor_weight: params.weight_precision as f32,
             bias: params.bias_precision as f32,
             factor: params.factor_precision as f32,
             variational: params.variational as f32,
             drift,
+            prior_memory: PRIOR_MEMORY / factor,
             seed: params.common().seed,
         }
     }
@@ -131,14 +135,13 @@ impl Settings {
     /// Its twin that forgets, and so follows what changes: half the window, and items as they have been of late.
     pub(super) fn fast(params: &ValidParams<BayesianMfConfig>, factor: f32) -> Self {
         let slow = Self::slow(params, factor);
-        let item_memory = hastened(params.twin_item_memory, factor);
         let window = slow.window / 2;
         Self {
             shape: Shape::new(TWIN_FACTORS, false),
             window,
             user_memory: slow.user_memory / 2.0,
-            item_decay: decay(1.0, item_memory),
-            item_left: decay(window as f32, item_memory),
+            item_decay: decay(1.0, params.twin_item_memory),
+            item_left: decay(window as f32, params.twin_item_memory),
             ..slow
         }
     }
@@ -184,11 +187,6 @@ impl Settings {
         let sum: f32 = (0..4).map(|part| (bits >> (16 * part) & 0xffff) as f32 / 65_536.0 - 0.5).sum();
         FACTOR_SCALE * 3.0_f32.sqrt() * sum
     }
-}
-
-/// A memory that is shorter by `factor`, but not less than an event.
-fn hastened(memory: f64, factor: f32) -> f64 {
-    (memory / f64::from(factor)).max(1.0)
 }
 
 /// What is left after so many events of one that decays by a factor of e in `memory` events.
