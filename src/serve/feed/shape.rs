@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::capture::control::Shown as Replay;
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
-use crate::serve::AppState;
+use crate::learn;
 use crate::serve::catalog::Entries;
 use crate::serve::metrics::process;
 use crate::serve::monitor::{
@@ -16,6 +16,7 @@ use crate::serve::monitor::{
 };
 use crate::serve::status::{Phase, Trouble};
 use crate::serve::timings::Quantiles;
+use crate::serve::{AppState, Status};
 use crate::telemetry::{self, now_ms};
 
 /// Newest snapshots that are marked on the curve.
@@ -114,6 +115,17 @@ struct Drift {
     enabled: bool,
 }
 
+impl Drift {
+    fn of(drift: &learn::drift::Drift, status: &Status) -> Self {
+        Self {
+            detected: drift.detected(),
+            last_seq: drift.marks().last().copied(),
+            boosted: drift.is_boosted(),
+            enabled: status.params.get("drift.enabled").and_then(serde_json::Value::as_bool).unwrap_or(false),
+        }
+    }
+}
+
 impl Now {
     pub(super) fn of(state: &AppState) -> Self {
         let (status, view) = (&state.status, state.published.load());
@@ -138,7 +150,7 @@ impl Now {
             streams: state.kept.streams.count(),
             memory_bytes: process::resident_bytes(),
             replay: status.replay.load().as_ref().map(|control| control.shown()),
-            drift: Drift { detected: 0, last_seq: None, boosted: false, enabled: false },
+            drift: Drift::of(&learned.drift, status),
             warnings,
         }
     }
@@ -188,10 +200,10 @@ impl Learning {
         };
         let LearningFigures { window, ranking, curve, nth, histogram, joint } = state.status.monitor.learning();
         let snapshots = state.status.snapshots.load();
-        let snapshots = snapshots.iter().take(MARKED);
-        let marks = snapshots
-            .map(|taken| Mark { seq: taken.seq, kind: "snapshot", at_ms: Some(taken.created_at_ms) })
-            .collect();
+        let taken = snapshots.iter().take(MARKED);
+        let taken = taken.map(|taken| Mark { seq: taken.seq, kind: "snapshot", at_ms: Some(taken.created_at_ms) });
+        let drifted = view.learned().drift.marks().iter().map(|seq| Mark { seq: *seq, kind: "drift", at_ms: None });
+        let marks = taken.chain(drifted).collect();
         Self { seq: view.version().seq, all, window, ranking, curve, marks, nth, histogram, joint }
     }
 
