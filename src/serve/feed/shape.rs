@@ -121,7 +121,8 @@ impl Drift {
             detected: drift.detected(),
             last_seq: drift.marks().last().copied(),
             boosted: drift.is_boosted(),
-            enabled: status.params.get("drift.enabled").and_then(serde_json::Value::as_bool).unwrap_or(false),
+            // Named only where it is not as by default.
+            enabled: status.params.get("drift.enabled").and_then(serde_json::Value::as_bool).unwrap_or(true),
         }
     }
 }
