@@ -9,8 +9,8 @@ use std::str::FromStr;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::Interaction;
 use super::replay::Outgoing;
+use super::{Interaction, Rows};
 
 /// Most rows between an event and its duplicate.
 pub const DUPLICATE_WITHIN: u64 = 50;
@@ -86,6 +86,38 @@ impl FromStr for Injection {
         };
         parsed().ok_or(InjectError::Unknown)
     }
+}
+
+impl Injection {
+    /// Whether it is drift.
+    #[must_use]
+    pub fn is_drift(&self) -> bool {
+        self.kind == Kind::Drift
+    }
+}
+
+/// The rows of a data set under one injection of drift, as a replay with this seed sends them, and the first row of the
+/// drift, from 1.
+///
+/// # Errors
+/// As [`Injector::new`].
+pub fn drifting(
+    rows: Rows,
+    injection: Injection,
+    seed: u64,
+    scale: (f32, f32),
+    n_rows: Option<u64>,
+) -> Result<(Rows, u64), InjectError> {
+    let ids = Ids { run: String::new(), all: false };
+    let mut injector = Injector::new(&[injection], seed, ids, scale, n_rows)?;
+    let from = injector.injected.drift_from.unwrap_or(1);
+    let rows = rows.map(move |row| {
+        let mut row = row?;
+        injector.row += 1;
+        injector.drift(&mut row);
+        Ok(row)
+    });
+    Ok((Box::new(rows), from))
 }
 
 impl std::fmt::Display for Injection {

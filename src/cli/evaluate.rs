@@ -12,6 +12,7 @@ use indicatif::{HumanCount, ProgressBar};
 
 use self::output::{Output, Target};
 use super::{data, out};
+use crate::capture::inject::{InjectError, Injection};
 use crate::capture::{self, Dataset};
 use crate::config::{Config, LearnerKind};
 use crate::evaluate::{self, Evaluation, Order, Protocol, Request, Step};
@@ -27,7 +28,8 @@ use crate::shutdown::{self, Interrupted};
                         freshet evaluate ml-100k --protocol topn --all-ratings --segments\n  \
                         freshet evaluate lastfm --protocol topn --plot lastfm.html --json lastfm.json\n  \
                         freshet evaluate clicks.ndjson --protocol topn --order time --learner item-knn\n  \
-                        freshet evaluate ml-100k --protocol rating --learner biases --set biases.rate=0.1")]
+                        freshet evaluate ml-100k --protocol rating --learner biases --set biases.rate=0.1\n  \
+                        freshet evaluate ml-100k --protocol rating --inject drift=100%@50000 --set drift.boost=4")]
 pub(super) struct Args {
     /// ml-100k, lastfm, sample, a .csv or .ndjson file, a folder with a known set, or - for NDJSON on stdin.
     dataset: String,
@@ -49,6 +51,12 @@ pub(super) struct Args {
     /// Order of the stream.
     #[arg(long, value_enum)]
     order: Option<Order>,
+    /// rating: injects drift, as drift=RATE@ROW, into the stream as `freshet replay` does, and shows when it was detected.
+    ///
+    /// From that row on, or from the middle, this share of the users rates mirrored. With drift.boost above 1 each learner
+    /// stands twice: one that only watches, and one that learns faster for a while after a detection.
+    #[arg(long, value_name = "drift=RATE[@ROW]", value_parser = drift)]
+    inject: Option<Injection>,
     /// Most rows of the stream.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
@@ -66,6 +74,15 @@ pub(super) struct Args {
     plot: Option<PathBuf>,
 }
 
+fn drift(text: &str) -> Result<Injection, String> {
+    let injection: Injection = text.parse().map_err(|error: InjectError| error.to_string())?;
+    if injection.is_drift() {
+        Ok(injection)
+    } else {
+        Err("only drift can be injected here, as drift=20%@50000".to_owned())
+    }
+}
+
 /// Runs `freshet evaluate`.
 ///
 /// # Errors
@@ -77,6 +94,9 @@ pub(super) async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     }
     if args.all_ratings && args.protocol == Protocol::Rating {
         bail!("--all-ratings is for --protocol topn; the rating protocol shows learners every rating");
+    }
+    if args.inject.is_some() && args.protocol == Protocol::Topn {
+        bail!("--inject is for --protocol rating: drift is detected by how far ratings fall from what was predicted");
     }
     // Before the work, so that a folder that is not there is told at once.
     let outputs = Outputs::open(&args)?;
@@ -130,6 +150,7 @@ impl Args {
             limit: self.limit,
             learners: self.learners.clone(),
             baselines: !self.no_baselines,
+            inject: self.inject,
         }
     }
 }
@@ -200,6 +221,8 @@ mod tests {
             ("x --protocol offline", "rating, topn"),
             ("x --protocol topn --order random", "time, file, hash"),
             ("x --protocol topn --limit 0", "1.."),
+            ("x --protocol rating --inject late=1%", "only drift"),
+            ("x --protocol rating --inject drift=2", "drift=20%@50000"),
             ("x", "--protocol"),
         ] {
             let error = parse(line).unwrap_err();

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 /// Sections that a preset may set.
-pub(super) const SECTIONS: [&str; 7] =
-    ["learn", "bayesian_mf", "biases", "biased_mf", "popularity", "item_knn", "blend"];
+pub(super) const SECTIONS: [&str; 8] =
+    ["learn", "drift", "bayesian_mf", "biases", "biased_mf", "popularity", "item_knn", "blend"];
 
 /// A learner by name.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
@@ -54,6 +54,25 @@ pub struct LearnConfig {
     pub positive_rating: f64,
     /// Seed of the models' generators.
     pub seed: u64,
+}
+
+/// `[drift]`
+///
+/// A model names the keys that are not as by default, and those of an earlier freshet have none: another default would be
+/// another model under the same names.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriftConfig {
+    /// Whether losses are watched.
+    pub enabled: bool,
+    /// Chance of taking what never changes for a change.
+    pub confidence: f64,
+    /// Events' worth of everybody's loss in what is usual for a user.
+    pub user_events: f64,
+    /// By how much faster the learner of ratings learns after a drift; 1 for not at all.
+    pub boost: f64,
+    /// For how many events.
+    pub boost_events: u64,
 }
 
 /// `[bayesian_mf]`

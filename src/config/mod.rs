@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use check::{is_key, out_of_range};
 pub use layers::{Setting, Source};
 pub use learn::{
-    BayesianMfConfig, BiasedMfConfig, BiasesConfig, BlendConfig, ItemKnnConfig, LearnConfig, LearnerKind,
+    BayesianMfConfig, BiasedMfConfig, BiasesConfig, BlendConfig, DriftConfig, ItemKnnConfig, LearnConfig, LearnerKind,
     PopularityConfig,
 };
 pub use load::{LoadOptions, Loaded, process_environment};
@@ -51,6 +51,8 @@ pub struct Config {
     pub gather: GatherConfig,
     /// Which learners run.
     pub learn: LearnConfig,
+    /// How a drift is detected, and what is done then.
+    pub drift: DriftConfig,
     /// Parameters of the Bayesian matrix factorization.
     pub bayesian_mf: BayesianMfConfig,
     /// Parameters of the biases.

@@ -26,6 +26,9 @@ const PAGE: usize = 8192;
 /// Snapshots looked at.
 const CANDIDATES: usize = 100;
 
+/// Newest events that those who watch see again.
+const RECALLED: u64 = 2_000;
+
 /// Where the engine goes on.
 pub(super) struct Recovered {
     pub(super) epoch: u64,
@@ -78,6 +81,9 @@ async fn recover_once(
     let mut replay = Replay::new(store, config, view)?;
     replay.run_to(progress.seq, &|_| ()).await?;
     let (recommender, view) = replay.finish(&progress);
+    let newest = store.events((progress.seq + 1).saturating_sub(RECALLED).max(1), RECALLED as usize).await?;
+    let newest: Vec<_> = newest.into_iter().map(|event| (event.seq, event.event, event.predicted)).collect();
+    status.monitor.recall(&newest, &view);
     if progress.seq > 0 {
         let replayed = progress.seq - snapshot;
         tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");

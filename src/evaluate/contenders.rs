@@ -65,7 +65,20 @@ pub(super) fn contenders(request: &Request, config: &Config) -> Result<Vec<Conte
             chosen.push(contender);
         }
     }
+    if request.inject.is_some() {
+        chosen = chosen.into_iter().flat_map(with_and_without_boost).collect();
+    }
     Ok(chosen)
+}
+
+/// A learner that only watches, and one that learns faster after a drift if the configuration says so.
+fn with_and_without_boost(contender: Contender) -> impl Iterator<Item = Contender> {
+    let mut watching = contender.config.clone();
+    watching.drift.boost = 1.0;
+    let boosts = contender.config.drift.boost > 1.0;
+    let boosted = Contender { name: format!("{} boosted", contender.name), ..contender };
+    let watching = Contender { name: boosted.name.replace(" boosted", ""), kind: boosted.kind, config: watching };
+    std::iter::once(watching).chain(boosts.then_some(boosted))
 }
 
 fn baselines(protocol: Protocol, config: &Config) -> Vec<Contender> {

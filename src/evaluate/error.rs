@@ -1,6 +1,7 @@
 //! Why a stream cannot be evaluated, in words that name the row, the value and what is allowed.
 
 use crate::capture::CaptureError;
+use crate::capture::inject::InjectError;
 use crate::learn::params::ParamError;
 
 /// Why a stream cannot be evaluated.
@@ -9,6 +10,9 @@ pub enum EvaluateError {
     /// A row cannot be read.
     #[error(transparent)]
     Row(#[from] CaptureError),
+    /// The drift cannot be injected.
+    #[error(transparent)]
+    Inject(#[from] InjectError),
     /// A parameter of a learner is out of its range.
     #[error(transparent)]
     Params(#[from] ParamError),

@@ -73,6 +73,7 @@ impl Judged {
             memory_bytes: run.bytes,
             segments: self.segments(run),
             curves: self.curves(run),
+            drift: None,
         }
     }
 

@@ -14,6 +14,7 @@
 
 mod contenders;
 mod curve;
+mod drift;
 mod error;
 mod figures;
 mod interval;
@@ -30,10 +31,12 @@ mod stream;
 mod topn;
 
 use crate::capture::Dataset;
+use crate::capture::inject::Injection;
 use crate::config::{Config, LearnerKind};
 
 use contenders::contenders;
 pub use curve::Curve;
+pub use drift::{BESIDE, DriftResult};
 pub use error::EvaluateError;
 use figures::Judged;
 pub use interval::Estimate;
@@ -73,6 +76,9 @@ pub struct Request {
     pub learners: Vec<LearnerKind>,
     /// Whether the baselines are set beside them.
     pub baselines: bool,
+    /// Under the rating protocol: drift that is injected into the stream, which learners are then watched on, each with and
+    /// without `drift.boost` if that is above 1.
+    pub inject: Option<Injection>,
 }
 
 /// Evaluates learners on a data set; `progress` is told how far it is.
@@ -94,11 +100,16 @@ pub fn evaluate(
     for (contender, number) in contenders.iter().zip(1..) {
         let (of, events) = (contenders.len(), stream.events.len() as u64);
         progress(Step::Learner { name: &contender.name, number, of, events });
-        let run = match &plan {
-            Some(plan) => topn::run(&stream, plan, contender, progress)?,
-            None => rating::run(&stream, contender, progress)?,
+        let (run, detections) = match (&plan, stream.drift_from) {
+            (Some(plan), _) => (topn::run(&stream, plan, contender, progress)?, None),
+            (None, None) => (rating::run(&stream, contender, progress)?, None),
+            (None, Some(from)) => {
+                let (run, detections) = drift::run(&stream, contender, progress)?;
+                (run, Some((from, detections)))
+            }
         };
-        evaluation.learners.push(judged.result(contender, &run, first.as_deref()));
+        let drift = detections.map(|(from, detections)| DriftResult::new(contender, from, &run, detections));
+        evaluation.learners.push(LearnerResult { drift, ..judged.result(contender, &run, first.as_deref()) });
         first.get_or_insert(run.outcomes);
     }
     Ok(evaluation)
@@ -136,7 +147,15 @@ pub(crate) mod testing {
 
     /// As the command asks without flags.
     pub(crate) fn request(protocol: Protocol) -> Request {
-        Request { protocol, all_ratings: false, order: None, limit: None, learners: Vec::new(), baselines: true }
+        Request {
+            protocol,
+            all_ratings: false,
+            order: None,
+            limit: None,
+            learners: Vec::new(),
+            baselines: true,
+            inject: None,
+        }
     }
 }
 

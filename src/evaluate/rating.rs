@@ -36,7 +36,8 @@ pub(super) fn run(
     Ok(Run { outcomes, learning, scoring: None, listed: None, non_finite, bytes })
 }
 
-fn error(predicted: f32, event: &Observation, range: RatingRange) -> f64 {
+/// The error of a prediction that is clamped to the range.
+pub(super) fn error(predicted: f32, event: &Observation, range: RatingRange) -> f64 {
     f64::from(range.clamp(predicted)) - f64::from(event.target)
 }
 

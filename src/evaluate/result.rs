@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::curve::{Curve, points, window};
+use super::drift::DriftResult;
 use super::figures::Judged;
 use super::interval::Estimate;
 use super::metric::Metric;
@@ -28,6 +29,10 @@ pub struct Evaluation {
     pub dataset: String,
     /// The order asked for; null for that of the data set's reader, or of time.
     pub order: Option<Order>,
+    /// Drift that was injected, as the command has it; null for none.
+    pub injected: Option<String>,
+    /// The first event of the drift, from 1.
+    pub drift_from: Option<u64>,
     /// Rows read.
     pub rows: u64,
     /// Events shown to learners.
@@ -92,6 +97,8 @@ pub struct LearnerResult {
     pub segments: Vec<SegmentResult>,
     /// Figures over the stream.
     pub curves: BTreeMap<Metric, Curve>,
+    /// What it made of the drift; null where none was injected.
+    pub drift: Option<DriftResult>,
 }
 
 /// Figures over some events.
@@ -132,6 +139,8 @@ impl Evaluation {
             all_ratings: request.all_ratings,
             dataset: stream.name.clone(),
             order: request.order,
+            injected: request.inject.map(|injection| injection.to_string()),
+            drift_from: stream.drift_from,
             rows: stream.rows as u64,
             events: stream.events.len() as u64,
             users: stream.users as u64,

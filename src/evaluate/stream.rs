@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use super::error::EvaluateError;
 use super::order::{Order, ordered, row_name};
 use super::{Protocol, Request};
+use crate::capture::inject::drifting;
 use crate::capture::{Dataset, Interaction, Rows};
 use crate::config::Config;
 use crate::learn::about::Genres;
@@ -23,6 +24,8 @@ pub(super) struct Stream {
     pub(super) name: String,
     /// Whether it is a set known by name, whole and in its own order.
     pub(super) is_standard: bool,
+    /// The first event of the drift that was injected, from 1.
+    pub(super) drift_from: Option<u64>,
     /// Rows read; those that the protocol does not show to learners are among them.
     pub(super) rows: usize,
     /// The events.
@@ -66,9 +69,20 @@ impl Stream {
         let name = dataset.name.clone();
         let mut builder = Builder::new(name, request, config);
         // After the rows are in order, since it is the first of an item that tells about it.
-        builder.read(ordered(dataset, request.order)?.described().rows, limit)?;
+        let mut rows = ordered(dataset, request.order)?.described().rows;
+        let mut drift_from = None;
+        if let Some(injection) = request.inject {
+            let scale = (config.decode.min_rating, config.decode.max_rating);
+            let n_rows = expected.map(|expected| expected.min(limit) as u64);
+            let from;
+            (rows, from) = drifting(rows, injection, config.learn.seed, scale, n_rows)?;
+            drift_from = Some(from);
+        }
+        builder.read(rows, limit)?;
         let mut stream = builder.finish()?;
-        stream.is_standard = is_standard && expected.is_some_and(|expected| stream.rows == expected);
+        let whole = expected.is_some_and(|expected| stream.rows == expected);
+        stream.is_standard = is_standard && whole && drift_from.is_none();
+        stream.drift_from = drift_from;
         Ok(stream)
     }
 }
@@ -78,6 +92,7 @@ impl Builder {
         let stream = Stream {
             name,
             is_standard: false,
+            drift_from: None,
             rows: 0,
             events: Vec::new(),
             users: 0,

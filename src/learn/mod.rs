@@ -9,6 +9,7 @@
 
 pub mod about;
 pub mod blocks;
+pub mod drift;
 pub mod ids;
 pub mod intervals;
 pub mod params;
@@ -79,6 +80,11 @@ pub trait Learner: Scorer {
     /// Learns an event once more that it has learned already. Where each event has its exact weight there is nothing to
     /// rehearse, and this does nothing.
     fn rehearse(&mut self, _event: &Observation) {}
+
+    /// Learns by `factor` times as large steps, or forgets by as much sooner, from here on: 1 is as the parameters say, bit for
+    /// bit. It is no part of the model: whoever goes on with one says it again. Does nothing where there is no such thing; a
+    /// learner that only ranks never does, since it is the loss of ratings that a [drift] is seen by.
+    fn hasten(&mut self, _factor: f32) {}
 
     /// Hands readers everything learned so far. Costs what changed since the last call.
     fn publish(&mut self) -> Arc<dyn Model>;

@@ -181,7 +181,8 @@ impl<P> Deref for ValidParams<P> {
 }
 
 /// What a model of this configuration depends on besides the events: `section.key` of the learners that run, with
-/// `learn` and the rating range.
+/// `learn` and the rating range, and of `drift` what is not as by default: so models that an earlier freshet has learned,
+/// which knew no such keys, are of the same parameters.
 #[must_use]
 pub fn named(config: &Config) -> Named {
     let kinds = [config.learn.rating, config.learn.ranking];
@@ -191,6 +192,12 @@ pub fn named(config: &Config) -> Named {
     for section in sections {
         for (key, value) in all[section].as_object().into_iter().flatten() {
             named.insert(format!("{section}.{key}"), value.clone());
+        }
+    }
+    let usual = serde_json::to_value(Config::default().drift).expect("a configuration is plain values");
+    for (key, value) in all["drift"].as_object().into_iter().flatten() {
+        if usual[key] != *value {
+            named.insert(format!("drift.{key}"), value.clone());
         }
     }
     for (key, value) in [("min_rating", config.decode.min_rating), ("max_rating", config.decode.max_rating)] {
@@ -306,6 +313,25 @@ mod tests {
         config.bayesian_mf.factors = 5;
         config.bayesian_mf.drift_slow = -0.1;
         assert_eq!(refused(&config), "bayesian_mf.drift_slow is -0.1; 0 to 10 is allowed");
+    }
+
+    #[test]
+    fn drift_is_named_where_it_is_not_as_by_default_and_that_must_stay() {
+        let mut config = Config::default();
+        let names = named(&config);
+        assert!(names.keys().all(|name| !name.starts_with("drift.")));
+        let usual = serde_json::json!({
+            "enabled": true, "confidence": 0.005, "user_events": 100.0, "boost": 1.0, "boost_events": 5000,
+        });
+        assert_eq!(
+            serde_json::to_value(&config.drift).unwrap(),
+            usual,
+            "models that name nothing were learned under these"
+        );
+        config.drift.boost = 4.0;
+        let other = named(&config);
+        assert_eq!(flags(&other, &names), "--set drift.boost=4.0");
+        assert_eq!(config_of(&other).unwrap().drift, config.drift);
     }
 
     #[test]

@@ -43,13 +43,18 @@ impl Errors {
 impl Prequential {
     /// Scores one prediction, and the running mean's, against what came. Returns what the running mean predicted.
     pub fn record(&mut self, predicted: f32, target: f32, range: RatingRange) -> f32 {
-        let mean = if self.events == 0 { 0.0 } else { self.target_sum / self.events as f64 };
-        let mean = mean.clamp(f64::from(range.low()), f64::from(range.high()));
+        let mean = self.running_mean().clamp(f64::from(range.low()), f64::from(range.high()));
         self.model.add(f64::from(predicted) - f64::from(target));
         self.baseline.add(mean - f64::from(target));
         self.target_sum += f64::from(target);
         self.events += 1;
         mean as f32
+    }
+
+    /// Mean of the ratings so far, or what stands for them; 0 before the first.
+    #[must_use]
+    pub fn running_mean(&self) -> f64 {
+        if self.events == 0 { 0.0 } else { self.target_sum / self.events as f64 }
     }
 
     /// Events scored.

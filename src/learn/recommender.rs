@@ -7,6 +7,7 @@ use linfa::traits::FitWith;
 use ndarray::Array1;
 
 use super::about::Genres;
+use super::drift::{Drift, Watching};
 use super::ids::{IdTable, Ids};
 use super::intervals::{Intervals, UserErrors};
 use super::params::{RatingRange, RatingScale};
@@ -54,6 +55,8 @@ pub struct LearnedState {
     pub intervals: Intervals,
     /// How far each user's do.
     pub errors: UserErrors<Frozen>,
+    /// Where predictions have become worse.
+    pub drift: Drift,
     /// The ratings that it was learned from. From the configuration, not from the events.
     pub scale: RatingScale,
 }
@@ -70,6 +73,7 @@ impl Default for LearnedState {
             prequential: Prequential::default(),
             intervals: Intervals::default(),
             errors: UserErrors::default(),
+            drift: Drift::default(),
             scale: RatingScale::default(),
         }
     }
@@ -95,6 +99,10 @@ pub struct Recommender {
     prequential: Prequential,
     intervals: Intervals,
     errors: UserErrors<Live>,
+    drift: Drift,
+    watching: Watching,
+    /// What the learner of ratings was told last.
+    hastened: f32,
 }
 
 impl Recommender {
@@ -119,22 +127,31 @@ impl Recommender {
             prequential: Prequential::default(),
             intervals: Intervals::default(),
             errors: UserErrors::default(),
+            drift: Drift::default(),
+            watching: Watching::of(&config.drift),
+            hastened: 1.0,
         })
     }
 
     /// A recommender that goes on where `state` was published, under the configuration that it was learned under.
     #[must_use]
     pub fn resume(config: &Config, state: LearnedState) -> Self {
+        let watching = Watching::of(&config.drift);
+        let (mut rating, hastened) = (state.rating.thaw(), state.drift.factor(&watching));
+        rating.hasten(hastened);
         Self {
             scale: RatingScale::of(config),
             users: Ids::from_table(state.users),
             items: Ids::from_table(state.items),
             genres: state.genres,
-            rating: state.rating.thaw(),
+            rating,
             ranking: state.ranking.map(|ranking| ranking.thaw()),
             prequential: state.prequential,
             intervals: state.intervals,
             errors: state.errors.thaw(),
+            drift: state.drift,
+            watching,
+            hastened,
         }
     }
 
@@ -150,27 +167,48 @@ impl Recommender {
                 ranking.rehearse(&observation);
             }
         }
-        let events: Vec<Observation> = batch.events.iter().map(|event| self.observe(event)).collect();
+        let mut events = batch.events.iter().map(|event| self.observe(event)).collect::<Vec<_>>().into_iter();
+        let mut outcomes = Vec::with_capacity(events.len());
+        while !events.as_slice().is_empty() {
+            // Cut where the detector's own blocks end, and not the batches, so that those reach no number.
+            let steady = self.drift.steady(&self.watching, events.as_slice().len());
+            self.learn_steadily(events.by_ref().take(steady).collect(), &mut outcomes)?;
+        }
+        Ok(outcomes)
+    }
+
+    /// Learns events between which the pace of learning does not change.
+    fn learn_steadily(&mut self, events: Vec<Observation>, outcomes: &mut Vec<Outcome>) -> Result<(), LearnError> {
         let targets: Array1<f32> = events.iter().map(|event| event.target).collect();
         let dataset = DatasetBase::new(Observations(events), targets);
         // The learner goes in and comes out by value, as linfa has it.
         let rating = std::mem::replace(&mut self.rating, Box::new(RunningMean::default()));
         let Learned { learner, predicted } = self.scale.range.fit_with(rating, &dataset)?;
         self.rating = learner;
-        let DatasetBase { records: Observations(events), .. } = dataset;
-        Ok(events.iter().zip(predicted).map(|(event, predicted)| self.score_and_rank(event, predicted)).collect())
+        for (event, predicted) in dataset.records.0.iter().zip(&predicted) {
+            if let Some(ranking) = &mut self.ranking {
+                ranking.learn(event);
+            }
+            outcomes.push(self.score(event, *predicted));
+        }
+        let factor = self.drift.factor(&self.watching);
+        if factor.to_bits() != self.hastened.to_bits() {
+            self.rating.hasten(factor);
+            self.hastened = factor;
+        }
+        Ok(())
     }
 
-    /// Scores the prediction of an event, and has the ranking learner learn the event.
-    fn score_and_rank(&mut self, event: &Observation, predicted: f32) -> Outcome {
-        if let Some(ranking) = &mut self.ranking {
-            ranking.learn(event);
-        }
+    /// Takes in how far a prediction was from what came.
+    fn score(&mut self, event: &Observation, predicted: f32) -> Outcome {
         let Observation { user, item, target, positive, .. } = *event;
         let mean = self.prequential.record(predicted, target, self.scale.range);
         let unit = self.intervals.unit(&self.errors, user);
+        let usual = self.intervals.usual(&self.errors, user, self.watching.user_events());
         let error = self.intervals.record(predicted, target, unit, self.scale.range);
         self.errors.add(user, error);
+        let excess = usual.map_or(0.0, |usual| error - usual);
+        self.drift.observe(excess, self.prequential.events(), &self.watching);
         Outcome { user, item, positive, predicted, mean, target }
     }
 
@@ -185,6 +223,7 @@ impl Recommender {
             prequential: self.prequential.clone(),
             intervals: self.intervals.clone(),
             errors: self.errors.publish(),
+            drift: self.drift.clone(),
             scale: self.scale,
         }
     }

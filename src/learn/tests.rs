@@ -10,6 +10,8 @@ use super::*;
 use crate::decode::{Event, testing};
 use crate::gather::MicroBatch;
 
+mod drift;
+
 /// Learners that predict ratings.
 const RATING: [LearnerKind; 4] =
     [LearnerKind::RunningMean, LearnerKind::Biases, LearnerKind::BiasedMf, LearnerKind::BayesianMf];
@@ -61,7 +63,8 @@ fn kinds() -> impl Strategy<Value = (LearnerKind, LearnerKind)> {
 
 /// Everything that a state holds, byte for byte.
 fn bytes(state: &LearnedState) -> BTreeMap<String, Vec<u8>> {
-    let mut all = BTreeMap::from([("figures".to_owned(), to_scalars(&(&state.prequential, &state.intervals)))]);
+    let mut all =
+        BTreeMap::from([("figures".to_owned(), to_scalars(&(&state.prequential, &state.intervals, &state.drift)))]);
     let mut errors = Vec::new();
     state.errors.table("errors").blocks.iter().for_each(|block| block.write(&mut errors));
     all.insert("errors".to_owned(), errors);

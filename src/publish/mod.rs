@@ -31,6 +31,7 @@ pub use readers::Readers;
 pub use similar::Representative;
 pub use standing::Standing;
 pub use topn::{Scored, top_n};
+pub(crate) use view::Addition;
 pub use view::{Recommendation, Version, View};
 
 /// Readers' handle on the newest view.

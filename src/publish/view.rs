@@ -6,6 +6,7 @@ use crate::consume::Offsets;
 use crate::gather::MicroBatch;
 use crate::learn::LearnedState;
 use crate::learn::blocks::{BLOCK_ROWS, Shared};
+use crate::learn::drift::Drift;
 use crate::learn::intervals::{Intervals, UserErrors};
 
 use super::history::HistoryTables;
@@ -43,6 +44,15 @@ pub struct Recommendation {
     pub items: Vec<Scored>,
 }
 
+/// What an earlier freshet did not learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addition {
+    /// Intervals, and recent counts.
+    Intervals,
+    /// The detector of drift.
+    Drift,
+}
+
 /// The model at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -58,12 +68,16 @@ impl View {
         Self { version, learned, history }
     }
 
-    /// The view as an earlier freshet had it: without intervals and recent counts.
-    pub(crate) fn without_additions(&self) -> Self {
-        let (intervals, errors) = (Intervals::default(), UserErrors::default());
-        let learned = LearnedState { intervals, errors, ..self.learned.clone() };
-        let history = HistoryTables { recent: Shared::new(), ..self.history.clone() };
-        Self::new(self.version.clone(), learned, history)
+    /// The view as an earlier freshet had it.
+    pub(crate) fn without(mut self, addition: Addition) -> Self {
+        match addition {
+            Addition::Intervals => {
+                (self.learned.intervals, self.learned.errors) = (Intervals::default(), UserErrors::default());
+                self.history.recent = Shared::new();
+            }
+            Addition::Drift => self.learned.drift = Drift::default(),
+        }
+        self
     }
 
     /// Which moment it shows.

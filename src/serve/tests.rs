@@ -320,6 +320,8 @@ async fn state_with_everything() -> Served {
     let (sha256, created_at_ms) = (String::new(), crate::telemetry::now_ms() - 60_000);
     let snapshot = SnapshotSummary { seq: 3, created_at_ms, sha256, users: 1, items: 1, mae: 0.0, rmse: 0.0 };
     status.snapshots.store(Arc::new(vec![snapshot]));
+    let standing = crate::publish::Standing { model: Some(2), ..Default::default() };
+    status.monitor.ranked(Some(standing), Duration::ZERO);
     state
 }
 

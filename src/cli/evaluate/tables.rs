@@ -6,13 +6,14 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Tab
 use indicatif::HumanCount;
 
 use crate::cli::out;
-use crate::evaluate::{Estimate, Evaluation, Figures, LearnerResult, Metric, Protocol, SEGMENTATIONS};
+use crate::evaluate::{BESIDE, Estimate, Evaluation, Figures, LearnerResult, Metric, Protocol, SEGMENTATIONS};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Everything that the command prints.
 pub(super) fn render(found: &Evaluation, segments: bool) -> String {
-    let mut text = format!("{}\n{}\n{}\n{}", heading(found), quality(found), cost(found), notes(found));
+    let drift = found.drift_from.map_or_else(String::new, |from| format!("{}\n", drift(found, from)));
+    let mut text = format!("{}\n{}\n{drift}{}\n{}", heading(found), quality(found), cost(found), notes(found));
     if segments {
         for (by, title) in SEGMENTATIONS {
             for metric in outlined(found.kind) {
@@ -33,6 +34,9 @@ fn heading(found: &Evaluation) -> String {
         [found.rows, found.users, found.items, found.evaluated].map(|count| HumanCount(count).to_string());
     let (protocol, name) = (described(&found.protocol), &found.dataset);
     let mut text = format!("{protocol}, {name}: {rows} rows, {users} users, {items} items, {evaluated} evaluated");
+    if let Some(injected) = &found.injected {
+        let _ = write!(text, "\n{injected} injected");
+    }
     if found.kind == Protocol::Topn {
         let [cold, unknown] = [found.cold_users, found.unknown_items].map(HumanCount);
         let _ = write!(text, "\n{cold} first events of a user ask nothing; {unknown} items not known yet are misses");
@@ -64,6 +68,23 @@ fn quality(found: &Evaluation) -> Table {
         all.chain(last).chain([difference]).collect()
     };
     table(&header, found, row)
+}
+
+/// What the detector found, and what was made of it.
+fn drift(found: &Evaluation, from: u64) -> Table {
+    let beside = HumanCount(BESIDE as u64);
+    let before = format!("RMSE {beside} before");
+    let after = format!("RMSE {beside} after");
+    let detected = format!("drift at {} detected after", HumanCount(from));
+    let row = |learner: &LearnerResult| {
+        let Some(drift) = &learner.drift else { return Vec::new() };
+        let delay =
+            drift.delay.map_or_else(|| "not at all".to_owned(), |delay| format!("{} events", HumanCount(delay)));
+        let figure = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+        let alarms = HumanCount(drift.alarms_before).to_string();
+        vec![delay, alarms, figure(drift.rmse_before), figure(drift.rmse_after)]
+    };
+    table(&["learner", &detected, "alarms before", &before, &after], found, row)
 }
 
 /// What each learner costs.
@@ -164,6 +185,7 @@ mod tests {
             limit: Some(400),
             learners: Vec::new(),
             baselines: true,
+            inject: None,
         };
         let mut found = evaluate(sample::sample(1, 400), &request, &Config::default(), &mut |_| ()).unwrap();
         found.learners[1].non_finite = 1_234;

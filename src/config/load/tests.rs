@@ -109,7 +109,7 @@ fn an_unknown_key_is_refused_with_its_place_in_every_layer() {
 
 #[test]
 fn an_unknown_section_is_refused_and_a_key_without_one_is_sent_to_its_own() {
-    let sections = "bayesian_mf, biased_mf, biases, blend, broker, decode, engine, gather, item_knn, learn, log, popularity, \
+    let sections = "bayesian_mf, biased_mf, biases, blend, broker, decode, drift, engine, gather, item_knn, learn, log, popularity, \
                     serve, store, topics";
     assert_eq!(
         problems("[brokr]\nkind = 1\n", &[], &[]),

@@ -178,7 +178,7 @@ fn begin<'m>(
         manifest.seq < target.seq
             && manifest.params == target.params
             && snapshot::check_format(store.location(), manifest).is_ok()
-            && (snapshot::is_complete(manifest) || !snapshot::is_complete(target))
+            && snapshot::leads_to(manifest, target)
     });
     let none = || {
         let reason = format!("no snapshot before {} has its format and parameters; leave --from out", target.seq);

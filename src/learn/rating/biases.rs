@@ -18,6 +18,8 @@ use crate::learn::{Learner, Model, Observation, Scorer, from_scalars, to_scalars
 #[derive(Clone, Debug)]
 pub struct Biases<S: Storage> {
     params: ValidParams<BiasesConfig>,
+    /// By how much larger the steps are than the parameters say.
+    factor: f32,
     mean: RunningMean,
     users: Matrix<S>,
     items: Matrix<S>,
@@ -33,12 +35,12 @@ impl Biases<Live> {
     /// A model that has seen nothing.
     #[must_use]
     pub fn new(params: ValidParams<BiasesConfig>) -> Self {
-        Self { params, mean: RunningMean::default(), users: Matrix::new(1), items: Matrix::new(1) }
+        Self { params, factor: 1.0, mean: RunningMean::default(), users: Matrix::new(1), items: Matrix::new(1) }
     }
 
     /// One step; returns the biases' sum before it.
     fn update(&mut self, event: &Observation) -> f32 {
-        let (rate, l2) = (self.params.rate as f32, self.params.l2 as f32);
+        let (rate, l2) = ((self.params.rate as f32 * self.factor).min(1.0), self.params.l2 as f32);
         self.users.grow_to(event.user, |_, _| ());
         self.items.grow_to(event.item, |_, _| ());
         let (user, item) = (&mut self.users.row_mut(event.user)[0], &mut self.items.row_mut(event.item)[0]);
@@ -57,7 +59,7 @@ impl Biases<Frozen> {
     /// What is wrong with them.
     pub fn read(params: ValidParams<BiasesConfig>, scalars: &[u8], tables: &mut Tables) -> Result<Self, String> {
         let (users, items) = (Matrix::read(tables, "user_biases", 1)?, Matrix::read(tables, "item_biases", 1)?);
-        Ok(Self { params, mean: from_scalars(scalars)?, users, items })
+        Ok(Self { params, factor: 1.0, mean: from_scalars(scalars)?, users, items })
     }
 }
 
@@ -84,17 +86,22 @@ impl Learner for Biases<Live> {
         self.update(event);
     }
 
+    fn hasten(&mut self, factor: f32) {
+        self.factor = factor;
+    }
+
     fn publish(&mut self) -> Arc<dyn Model> {
-        let Self { params, mean, users, items } = self;
+        let Self { params, factor, mean, users, items } = self;
         let (users, items) = (users.publish(), items.publish());
-        Arc::new(Biases { params: params.clone(), mean: *mean, users, items })
+        Arc::new(Biases { params: params.clone(), factor: *factor, mean: *mean, users, items })
     }
 }
 
 impl Model for Biases<Frozen> {
     fn thaw(&self) -> Box<dyn Learner> {
-        let Self { params, mean, users, items } = self;
-        Box::new(Biases { params: params.clone(), mean: *mean, users: users.thaw(), items: items.thaw() })
+        let Self { params, factor, mean, users, items } = self;
+        let (users, items) = (users.thaw(), items.thaw());
+        Box::new(Biases { params: params.clone(), factor: *factor, mean: *mean, users, items })
     }
 
     fn scalars(&self) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 import { ask, told } from "./api.js";
 import { $, el, panel, say, whenSeen } from "./dom.js";
-import { clock, date, plural, words } from "./format.js";
+import { bytes, clock, date, plural, words } from "./format.js";
 import { onNews, store, unchangeable } from "./store.js";
 
 const SHOWN = 50;
@@ -13,6 +13,8 @@ let letters = [],
   seen = false,
   counted = -1;
 const selected = new Set();
+/** The field's text while nobody has changed it. */
+let unchanged = "";
 
 const place = ({ topic, partition, offset }) => `${topic} ${partition}:${offset}`;
 const chosen = () => letters.filter(letter => selected.has(place(letter)));
@@ -27,6 +29,8 @@ function enable() {
   $("correction").placeholder = one.length === 1 ? "" : "Select one letter.";
   if (one.length === 1 && $("correction").dataset.of !== place(one[0])) {
     $("correction").value = one[0].text ?? "";
+    // Read back, since a field has line ends of its own.
+    unchanged = $("correction").value;
     $("correction").dataset.of = place(one[0]);
   } else if (one.length !== 1) {
     $("correction").value = "";
@@ -34,8 +38,15 @@ function enable() {
   }
 }
 
+/** What the text does not show of the original. */
+function lacking({ lossy, cut_from: bytesSent }) {
+  if (bytesSent) return `The beginning of ${bytes(bytesSent)}: the store keeps no more.`;
+  return lossy ? "\ufffd stands for bytes that are no UTF-8." : null;
+}
+
 function row(letter) {
-  const key = place(letter);
+  const key = place(letter),
+    lack = lacking(letter);
   const box = el("input", {
     type: "checkbox",
     "aria-label": `Select ${key}`,
@@ -58,7 +69,12 @@ function row(letter) {
       el("div", { class: "muted" }, letter.detail ?? ""),
       letter.replayed_at_ms ? el("div", { class: "done" }, `✓ replayed ${date(letter.replayed_at_ms)}`) : null,
     ),
-    el("td", null, el("code", { class: "original" }, letter.text || "(empty)")),
+    el(
+      "td",
+      null,
+      el("code", { class: "original" }, letter.text || "(empty)"),
+      lack ? el("div", { class: "muted" }, lack) : null,
+    ),
   );
 }
 
@@ -96,12 +112,17 @@ async function replay() {
   const which = chosen(),
     text = $("correction").value;
   if (!which.length) return;
-  const payload = which.length === 1 && text !== (which[0].text ?? "") ? text : null;
+  const payload = which.length === 1 && text !== unchanged ? text : null;
   const positions = which.map(({ topic, partition, offset }) => ({ topic, partition, offset }));
   say("faults-result", "Sending…");
   try {
-    const { replayed } = await ask("/dead-letters/replay", { method: "POST", body: { positions, payload }, scope: "admin" });
-    say("faults-result", `${plural(replayed, "letter")} sent again.`);
+    const { replayed, refused = [] } = await ask("/dead-letters/replay", {
+      method: "POST",
+      body: { positions, payload },
+      scope: "admin",
+    });
+    const why = refused.length ? ` ${plural(refused.length, "letter")} not: ${refused[0].detail}.` : "";
+    say("faults-result", `${plural(replayed, "letter")} sent again.${why}`);
     selected.clear();
     await load();
   } catch (error) {

@@ -1,6 +1,7 @@
 // Waits until the engine is about to learn what was sent. A server answers a question with a token after a while in any case;
 // while a whole data set is still before an event on the log, the feed tells how far it is.
 
+import { known } from "./format.js";
 import { store } from "./store.js";
 
 /** Events that are learned in less than this need no waiting here: the server waits for them itself. */
@@ -13,8 +14,8 @@ const LOOK_EVERY_MS = 250;
 function before(token) {
   const parts = token.split(".").map(part => part.split(":").map(Number));
   const gaps = parts.map(([partition, next]) => {
-    const positions = (store.now?.lag ?? []).filter(one => one.partition === partition).map(one => next - one.position);
-    return positions.length ? Math.min(...positions) : 0;
+    const mine = (store.now?.lag ?? []).filter(one => one.partition === partition && known(one.position));
+    return mine.length ? next - Math.max(...mine.map(one => one.position)) : 0;
   });
   return Math.max(0, ...gaps);
 }

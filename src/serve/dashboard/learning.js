@@ -143,15 +143,12 @@ const histogram = chart("histogram", colour => {
 /** How much better than the best baseline; `lower` says whether less is better. */
 function gain(id, value, others, lower) {
   const best = others.filter(known).sort((a, b) => (lower ? a - b : b - a))[0];
-  const share = known(value) && best > 0 ? (lower ? (best - value) / best : (value - best) / best) : null;
+  const share = known(value) && best > 0 ? (lower ? best - value : value - best) / best : null;
   const node = $(id);
   node.dataset.sign = share === null ? "" : share > 0 ? "better" : "worse";
-  say(
-    node,
-    share === null
-      ? ""
-      : `${share > 0 ? "▼▲"[lower ? 0 : 1] : "▲▼"[lower ? 0 : 1]} ${percent(Math.abs(share))} ${share > 0 ? "better" : "worse"}`,
-  );
+  if (share === null) return say(node, "");
+  const arrow = share > 0 === lower ? "▼" : "▲";
+  say(node, share >= 2 ? `${arrow} ${decimal(share + 1, 1)} times` : `${arrow} ${percent(Math.abs(share))} ${node.dataset.sign}`);
 }
 
 function errors({ mae, rmse, mean_mae: meanMae, mean_rmse: meanRmse } = {}) {
@@ -190,11 +187,11 @@ function show() {
   errors(errorsOver);
   ranking(ranked);
   const listens = counted() && !errorsOver.events,
-    lists = plural(ranked?.ranked ?? 0, "event");
+    lists = whole(ranked?.ranked ?? 0);
   say(
     "span-about",
     listens
-      ? `Each event is foreseen before it is learned: lists over ${lists}. Nobody rates here, so that there are no errors to tell.`
+      ? `Each event is foreseen before it is learned: lists over ${lists} events. Nobody rates here, so that there are no errors to tell.`
       : `Each event is predicted before it is learned: errors over ${plural(errorsOver.events ?? 0, "event")}, lists over ${lists} of those.`,
   );
   if (listens && !picked) $("curve-metric").value = "hr";

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::capture::control::Shown as Replay;
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
-use crate::serve::AppState;
+use crate::learn;
 use crate::serve::catalog::Entries;
 use crate::serve::metrics::process;
 use crate::serve::monitor::{
@@ -16,6 +16,7 @@ use crate::serve::monitor::{
 };
 use crate::serve::status::{Phase, Trouble};
 use crate::serve::timings::Quantiles;
+use crate::serve::{AppState, Status};
 use crate::telemetry::{self, now_ms};
 
 /// Newest snapshots that are marked on the curve.
@@ -82,14 +83,27 @@ pub(super) struct Now {
     lag: Vec<Lag>,
     troubles: Vec<Trouble>,
     rejects: BTreeMap<Reason, u64>,
-    /// From when the log had an event until answers have learned it, over the last minute.
-    freshness: Quantiles,
+    freshness: Freshness,
     batches: Vec<BatchLine>,
     streams: usize,
     memory_bytes: Option<u64>,
     replay: Option<Replay>,
     drift: Drift,
     warnings: Vec<telemetry::Recent>,
+}
+
+/// From when the log had an event until answers have learned it, over the last minute.
+#[derive(Clone, Debug, Serialize)]
+struct Freshness {
+    events: u64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+impl From<Quantiles> for Freshness {
+    fn from(Quantiles { count: events, p50_ms, p99_ms }: Quantiles) -> Self {
+        Self { events, p50_ms, p99_ms }
+    }
 }
 
 /// What the detector of drift says.
@@ -99,6 +113,18 @@ struct Drift {
     last_seq: Option<u64>,
     boosted: bool,
     enabled: bool,
+}
+
+impl Drift {
+    fn of(drift: &learn::drift::Drift, status: &Status) -> Self {
+        Self {
+            detected: drift.detected(),
+            last_seq: drift.marks().last().copied(),
+            boosted: drift.is_boosted(),
+            // Named only where it is not as by default.
+            enabled: status.params.get("drift.enabled").and_then(serde_json::Value::as_bool).unwrap_or(true),
+        }
+    }
 }
 
 impl Now {
@@ -120,12 +146,12 @@ impl Now {
             lag: status.lag.load().as_ref().clone(),
             troubles: status.troubles(),
             rejects: status.rejects(),
-            freshness: status.timings.freshness.recent(),
+            freshness: Freshness::from(status.timings.freshness.recent()),
             batches,
             streams: state.kept.streams.count(),
             memory_bytes: process::resident_bytes(),
             replay: status.replay.load().as_ref().map(|control| control.shown()),
-            drift: Drift { detected: 0, last_seq: None, boosted: false, enabled: false },
+            drift: Drift::of(&learned.drift, status),
             warnings,
         }
     }
@@ -175,10 +201,10 @@ impl Learning {
         };
         let LearningFigures { window, ranking, curve, nth, histogram, joint } = state.status.monitor.learning();
         let snapshots = state.status.snapshots.load();
-        let snapshots = snapshots.iter().take(MARKED);
-        let marks = snapshots
-            .map(|taken| Mark { seq: taken.seq, kind: "snapshot", at_ms: Some(taken.created_at_ms) })
-            .collect();
+        let taken = snapshots.iter().take(MARKED);
+        let taken = taken.map(|taken| Mark { seq: taken.seq, kind: "snapshot", at_ms: Some(taken.created_at_ms) });
+        let drifted = view.learned().drift.marks().iter().map(|seq| Mark { seq: *seq, kind: "drift", at_ms: None });
+        let marks = taken.chain(drifted).collect();
         Self { seq: view.version().seq, all, window, ranking, curve, marks, nth, histogram, joint }
     }
 
@@ -193,7 +219,7 @@ impl Learning {
 #[derive(Debug, Serialize)]
 pub(super) struct ShownEvent<'a> {
     seq: u64,
-    at_ms: i64,
+    at_ms: Option<i64>,
     ts: i64,
     user: &'a str,
     item: &'a str,

@@ -14,6 +14,10 @@ pub(super) fn encode(out: &mut Families<'_>, status: &Status, learned: &LearnedS
     let figures = status.monitor.learning();
     encode_errors(out, learned, &figures.window)?;
     encode_lists(out, &figures.ranking)?;
+    let detected = [(vec![], learned.drift.detected())];
+    out.counters("freshet_drifts", "Times that the model was found to predict worse than it did", detected)?;
+    let boosted = [(vec![], f64::from(learned.drift.is_boosted()))];
+    out.gauges("freshet_drift_boosted", "Whether it learns faster now, because of a drift", None, boosted)?;
     let (users, items) = (learned.users.len() as f64, learned.items.len() as f64);
     out.gauges("freshet_model_users", "Users that the model knows", None, [(vec![], users)])?;
     out.gauges("freshet_model_items", "Items that the model knows", None, [(vec![], items)])?;

@@ -1,7 +1,7 @@
 //! What a person watches while it learns: the newest events, micro-batches, and test-then-learn figures over a window.
 //!
 //! In: each learned batch, from the engine. Out: [`StreamFigures`] and [`LearningFigures`], which `GET /live` and `/metrics`
-//! tell. Since the start of this process, unless it is said otherwise, and none of it reaches what is learned. Guarantee:
+//! tell. Since the start of this process, with some of the events before it, and none of it reaches what is learned. Guarantee:
 //! what is kept is bounded, whatever the number of events, users and items; the learner waits for a reader no longer than
 //! a copy of it takes.
 
@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::timings::BatchTimes;
+use crate::decode::Event;
 use crate::gather::MicroBatch;
-use crate::learn::Outcome;
+use crate::learn::{self, Outcome};
 use crate::publish::{Standing, View};
 use crate::telemetry::now_ms;
 
@@ -115,6 +116,27 @@ impl Monitor {
         newest.learned(learned);
         quality.learned(learned);
         quality.draw(learned.after.version().seq, &ranking.window());
+    }
+
+    /// Takes in the newest events that were learned before the start, in order, with what was predicted for each; `view` has
+    /// learned them all and no other after them.
+    pub fn recall(&self, events: &[(u64, Event, f32)], view: &View) {
+        let (learned, range) = (view.learned(), view.learned().scale.range);
+        let targets = events.iter().map(|(_, event, _)| learn::target(event.rating, event.count, range));
+        let targets: Vec<f32> = targets.collect();
+        let mut scored = learned.prequential.events();
+        let mut sum = learned.prequential.running_mean() * scored as f64;
+        // The running mean before each of them, from the one after the last back.
+        let means = targets.iter().rev().map(|target| {
+            (scored, sum) = (scored.saturating_sub(1), sum - f64::from(*target));
+            range.clamp(if scored == 0 { 0.0 } else { (sum / scored as f64) as f32 })
+        });
+        let means: Vec<f32> = means.collect();
+        let mut held = self.held.lock();
+        for (((seq, event, predicted), target), mean) in events.iter().zip(targets).zip(means.into_iter().rev()) {
+            held.newest.add(*seq, event, *predicted, None);
+            held.quality.add(*predicted, mean, target, range);
+        }
     }
 
     /// Notes that the batches up to this number are durable, and how long writing them took.

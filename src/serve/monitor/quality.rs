@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::LearnedEvents;
 use super::joint::{Counts, Histogram, Joint};
 use super::ranking::Judged;
+use crate::learn::params::RatingRange;
 
 /// Events in the window.
 const WINDOW: usize = 10_000;
@@ -129,21 +130,27 @@ impl Quality {
         let history = learned.before.history();
         let mut own = HashMap::new();
         for outcome in learned.outcomes {
-            let errors = [outcome.predicted - outcome.target, outcome.mean - outcome.target];
-            if self.newest.len() == WINDOW
-                && let Some(oldest) = self.newest.pop_front()
-            {
-                self.sums.remove(oldest);
-            }
-            self.newest.push_back(errors);
-            self.sums.add(errors);
+            let errors = self.add(outcome.predicted, outcome.mean, outcome.target, range);
             let nth =
                 own.entry(outcome.user).or_insert_with(|| history.seen(outcome.user).map_or(0, RoaringBitmap::len));
             *nth += 1;
             let group = NTH.partition_point(|last| last < nth);
             self.nth[group].add(errors);
-            self.counts.add(outcome.predicted, outcome.target, range);
         }
+    }
+
+    /// Takes in one event, and returns the errors of the model and of the running mean.
+    pub(super) fn add(&mut self, predicted: f32, mean: f32, target: f32, range: RatingRange) -> [f32; 2] {
+        let errors = [predicted - target, mean - target];
+        if self.newest.len() == WINDOW
+            && let Some(oldest) = self.newest.pop_front()
+        {
+            self.sums.remove(oldest);
+        }
+        self.newest.push_back(errors);
+        self.sums.add(errors);
+        self.counts.add(predicted, target, range);
+        errors
     }
 
     /// Adds a point to the curve if one is due after the event `seq`.
@@ -160,19 +167,21 @@ impl Quality {
             self.stride *= 2;
         }
         let Errors { mae, rmse, mean_mae, mean_rmse, .. } = self.window();
-        let of = |score: f64| (judged.ranked > 0).then_some(score);
+        let [mae, rmse, mean_mae, mean_rmse] = [mae, rmse, mean_mae, mean_rmse].map(shortened);
+        let of = |score: f64| (judged.ranked > 0).then(|| shortened(score));
+        let Judged { model, popular, trending, .. } = judged;
         self.curve.push(Point {
             seq,
             mae,
             mean_mae,
             rmse,
             mean_rmse,
-            hr: of(judged.model.hr),
-            popular_hr: of(judged.popular.hr),
-            trending_hr: of(judged.trending.hr),
-            ndcg: of(judged.model.ndcg),
-            popular_ndcg: of(judged.popular.ndcg),
-            trending_ndcg: of(judged.trending.ndcg),
+            hr: of(model.hr),
+            popular_hr: of(popular.hr),
+            trending_hr: of(trending.hr),
+            ndcg: of(model.ndcg),
+            popular_ndcg: of(popular.ndcg),
+            trending_ndcg: of(trending.ndcg),
         });
     }
 
@@ -201,4 +210,9 @@ impl Quality {
     pub(super) fn joint(&self) -> Joint {
         self.counts.joint()
     }
+}
+
+/// To five digits behind the point: a curve is told again and again, and nobody sees more of it.
+fn shortened(value: f64) -> f64 {
+    (value * 1e5).round() / 1e5
 }

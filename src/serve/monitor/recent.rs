@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::LearnedEvents;
+use crate::decode::Event;
 
 /// Events that are kept.
 pub(super) const KEPT: usize = 20;
@@ -13,8 +14,9 @@ pub(super) const KEPT: usize = 20;
 pub struct Recent {
     /// Its place in the one total order.
     pub seq: u64,
-    /// When the model that has learned it was published, in milliseconds since the epoch.
-    pub at_ms: i64,
+    /// When the model that has learned it was published, in milliseconds since the epoch; none where that was before the
+    /// start.
+    pub at_ms: Option<i64>,
     /// When it happened, likewise.
     pub ts: i64,
     /// Who.
@@ -37,20 +39,26 @@ impl Newest {
         let LearnedEvents { batch, outcomes, after, .. } = *learned;
         let skipped = outcomes.len().saturating_sub(KEPT);
         for ((seq, event), outcome) in batch.seqs().zip(&batch.events).zip(outcomes).skip(skipped) {
-            if self.0.len() == KEPT {
-                self.0.pop_front();
-            }
-            self.0.push_back(Arc::new(Recent {
-                seq,
-                at_ms: after.version().published_at_ms,
-                ts: event.ts,
-                user: event.user.clone(),
-                item: event.item.clone(),
-                rating: event.rating,
-                count: event.count,
-                predicted: outcome.predicted,
-            }));
+            self.add(seq, event, outcome.predicted, Some(after.version().published_at_ms));
         }
+    }
+
+    pub(super) fn add(&mut self, seq: u64, event: &Event, predicted: f32, at_ms: Option<i64>) {
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        let Event { user, item, rating, count, ts, .. } = event;
+        let (user, item) = (user.clone(), item.clone());
+        self.0.push_back(Arc::new(Recent {
+            seq,
+            at_ms,
+            ts: *ts,
+            user,
+            item,
+            rating: *rating,
+            count: *count,
+            predicted,
+        }));
     }
 
     pub(super) fn events(&self) -> Vec<Arc<Recent>> {

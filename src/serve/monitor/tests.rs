@@ -80,6 +80,28 @@ fn the_figures_of_all_events_are_those_of_the_model_itself() {
 }
 
 #[test]
+fn after_a_restart_the_newest_events_are_there_again() {
+    let mut learning = Learning::new();
+    let mut stored = Vec::new();
+    for batch in 0..5_u16 {
+        let events: Vec<_> = (0..9).map(|n| (1, batch * 9 + n, f32::from((batch * n) % 5 + 1))).collect();
+        let outcomes = learning.learn(&events);
+        for (n, (outcome, event)) in outcomes.iter().zip(&events).enumerate() {
+            let seq = u64::from(batch) * 9 + n as u64 + 1;
+            stored.push((seq, testing::event("u1", format!("i{}", event.1), event.2), outcome.predicted));
+        }
+    }
+    let before = learning.monitor.learning();
+    let again = Monitor::default();
+    again.recall(&stored, &learning.newest);
+    let after = again.learning();
+    assert_eq!((after.window.events, &after.histogram), (45, &before.histogram));
+    assert!((after.window.mean_rmse - before.window.mean_rmse).abs() < 1e-6, "{after:?}");
+    assert_eq!((again.newest().len(), again.newest()[19].seq, again.newest()[19].at_ms), (20, 45, None));
+    again.recall(&[], &View::default());
+}
+
+#[test]
 fn a_user_s_events_are_numbered_within_a_batch_and_beyond_it() {
     let mut learning = Learning::new();
     learning.learn(&[(1, 1, 4.0), (1, 2, 4.0), (2, 1, 4.0)]);

@@ -44,7 +44,13 @@ fn label_names(matchers: &str) -> Vec<String> {
     while let Some((name, after)) = rest.split_once(['=', '!']) {
         names.push(name.trim_matches([',', ' ']).to_owned());
         let quoted = after.trim_start_matches(['=', '~']).strip_prefix('"').unwrap_or_else(|| panic!("{matchers}"));
-        let end = quoted.match_indices('"').find(|(at, _)| !quoted[..*at].ends_with('\\')).unwrap().0;
+        let mut escaped = false;
+        let ends = |(_, c): &(usize, char)| {
+            let ends = *c == '"' && !escaped;
+            escaped = *c == '\\' && !escaped;
+            ends
+        };
+        let end = quoted.char_indices().find(ends).unwrap().0;
         rest = &quoted[end + 1..];
     }
     names

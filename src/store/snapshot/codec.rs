@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Scalars;
+use crate::learn::drift::Drift;
 use crate::learn::intervals::Intervals;
 use crate::learn::tables::{Block as Kind, Codec, Stored};
 use crate::publish::history::{CountBlock, Recent, RecentBlock, SeenBlock};
@@ -155,6 +156,27 @@ impl Kind for Intervals {
     fn read(bytes: &[u8]) -> Result<Self, String> {
         read_postcard(bytes).and_then(|read: Self| {
             if read.is_whole() { Ok(read) } else { Err("its bounds are none that events can have made".into()) }
+        })
+    }
+}
+
+/// The detector of drift.
+impl Codec for Drift {
+    fn kind(&self) -> u8 {
+        Self::KIND
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        write_postcard(self, bytes);
+    }
+}
+
+impl Kind for Drift {
+    const KIND: u8 = 14;
+
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        read_postcard(bytes).and_then(|read: Self| {
+            if read.is_whole() { Ok(read) } else { Err("its detector is none that events can have made".into()) }
         })
     }
 }

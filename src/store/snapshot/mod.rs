@@ -19,6 +19,7 @@ use super::{Block, Counts, Hash, Manifest, SNAPSHOT_FORMAT, Section, Store, Stor
 use crate::consume::Offsets;
 use crate::learn::about::Genres;
 use crate::learn::blocks::Shared;
+use crate::learn::drift::Drift;
 use crate::learn::ids::IdTable;
 use crate::learn::intervals::{Intervals, UserErrors};
 use crate::learn::params::{self, Named, RatingScale};
@@ -26,7 +27,7 @@ use crate::learn::prequential::Prequential;
 use crate::learn::tables::{self, Block as _, Codec, FloatBlock, Frozen, Table, Tables};
 use crate::learn::{self, LearnedState, Model};
 use crate::publish::history::{HistoryTables, RecentBlock};
-use crate::publish::{Version, View};
+use crate::publish::{Addition, Version, View};
 
 /// Hashes that one index block lists: 128 KiB.
 const INDEX_HASHES: usize = 4096;
@@ -40,7 +41,11 @@ const COUNTS: &str = "counts";
 /// Names of the sections that a model has which this or a later freshet has learned from its first event on.
 const INTERVALS: &str = "intervals";
 const ERRORS: &str = "errors";
+const DRIFT: &str = "drift";
 const RECENT: &str = "recent";
+/// What came to models since format 2, by its sections: each may be lacking.
+const ADDITIONS: [(&[&str], Addition); 2] =
+    [(&[INTERVALS, ERRORS, RECENT], Addition::Intervals), (&[DRIFT], Addition::Drift)];
 /// What the names of the two models' own sections begin with.
 const RATING: &str = "rating.";
 const RANKING: &str = "ranking.";
@@ -207,6 +212,10 @@ fn parts(view: &View) -> Vec<Table> {
         parts.push(Table::new(INTERVALS, 1, &intervals));
         parts.push(learned.errors.table(ERRORS));
     }
+    if learned.drift.events() > 0 {
+        let drift = Shared::from_iter([Arc::new(learned.drift.clone())]);
+        parts.push(Table::new(DRIFT, 1, &drift));
+    }
     if !history.recent.is_empty() {
         parts.push(Table::new(RECENT, items, &history.recent));
     }
@@ -225,7 +234,8 @@ impl Encoder {
     /// Hash of the model that a view holds, as far as `manifest` is of it: one of an earlier freshet lacks sections.
     #[must_use]
     pub fn hash_as(self, view: &View, manifest: &Manifest) -> Hash {
-        self.hash(&if is_complete(manifest) { view.clone() } else { view.without_additions() })
+        let lacking = ADDITIONS.iter().filter(|(names, _)| !names.iter().all(|name| has(manifest, name)));
+        self.hash(&lacking.fold(view.clone(), |view, (_, addition)| view.without(*addition)))
     }
 }
 
@@ -283,7 +293,17 @@ pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result
 /// learning all events.
 #[must_use]
 pub fn is_complete(manifest: &Manifest) -> bool {
-    [INTERVALS, ERRORS, RECENT].iter().all(|name| manifest.sections.iter().any(|section| section.name == *name))
+    ADDITIONS.iter().flat_map(|(names, _)| *names).all(|name| has(manifest, name))
+}
+
+/// Whether learning from a snapshot on gives all that a later one holds: the same parts.
+#[must_use]
+pub fn leads_to(manifest: &Manifest, later: &Manifest) -> bool {
+    ADDITIONS.iter().flat_map(|(names, _)| *names).all(|name| has(manifest, name) || !has(later, name))
+}
+
+fn has(manifest: &Manifest, name: &str) -> bool {
+    manifest.sections.iter().any(|section| section.name == name)
 }
 
 /// Whether this program reads the format of a snapshot.
@@ -312,7 +332,7 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
     let scalars = scalars.front().ok_or("it has no scalars")?;
     let users = IdTable::from_names(tables.take(USER_IDS)?.1);
     let items = IdTable::from_names(tables.take(ITEM_IDS)?.1);
-    let (intervals, errors, recent) = additions(&mut tables)?;
+    let (intervals, errors, drift, recent) = additions(&mut tables)?;
     let history = HistoryTables { seen: tables.take(SEEN)?.1, counts: tables.take(COUNTS)?.1, recent };
     let model = |kind, prefix: &str, scalars: &[u8]| {
         let own = |(name, part): (&String, &(u64, Vec<tables::Stored>))| {
@@ -324,18 +344,20 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
     let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
     let (prequential, genres) = (scalars.prequential.clone(), scalars.genres.clone());
     let scale = RatingScale::of(&config);
-    Ok((LearnedState { users, items, genres, rating, ranking, prequential, intervals, errors, scale }, history))
+    Ok((LearnedState { users, items, genres, rating, ranking, prequential, intervals, errors, drift, scale }, history))
 }
 
 /// What the snapshots of an earlier freshet lack; nothing learned where it is not there.
-fn additions(tables: &mut Tables) -> Result<(Intervals, UserErrors<Frozen>, Shared<RecentBlock>), String> {
+fn additions(tables: &mut Tables) -> Result<(Intervals, UserErrors<Frozen>, Drift, Shared<RecentBlock>), String> {
     let intervals =
         if tables.parts.contains_key(INTERVALS) { tables.take::<Intervals>(INTERVALS)?.1 } else { Shared::new() };
+    let drift = if tables.parts.contains_key(DRIFT) { tables.take::<Drift>(DRIFT)?.1 } else { Shared::new() };
     let errors =
         if tables.parts.contains_key(ERRORS) { UserErrors::read(tables, ERRORS)? } else { UserErrors::default() };
     let recent = if tables.parts.contains_key(RECENT) { tables.take(RECENT)?.1 } else { Shared::new() };
     let intervals = intervals.front().map(|intervals| Intervals::clone(intervals)).unwrap_or_default();
-    Ok((intervals, errors, recent))
+    let drift = drift.front().map(|drift| Drift::clone(drift)).unwrap_or_default();
+    Ok((intervals, errors, drift, recent))
 }
 
 /// Block hashes of each section by its name, checked against the hash of the whole.

@@ -90,7 +90,8 @@ fn a_snapshot_costs_what_has_changed() {
     let mut encoder = Encoder::new(params());
     let view = model.learn((0..1_280).map(|n| (n, n)));
     let Encoded { manifest: first, new: all, .. } = encoder.encode(&view, Taken::default());
-    let tables = first.sections.iter().filter(|section| !["scalars", "intervals"].contains(&section.name.as_str()));
+    let tables =
+        first.sections.iter().filter(|section| !["scalars", "intervals", "drift"].contains(&section.name.as_str()));
     assert!(tables.into_iter().all(|section| section.blocks == 10));
     assert_eq!(encoder.encode(&view, Taken::default()).manifest, first, "nothing has changed");
     // One event between a known user and item: a block of each table, its index, and the scalars.
@@ -99,8 +100,8 @@ fn a_snapshot_costs_what_has_changed() {
     let fresh = new.iter().filter(|block| !all.contains(block)).count();
     assert_eq!(
         fresh,
-        2 + 2 + 3 * 2,
-        "scalars, intervals, errors and two factor tables; the item was seen before, and a 1 is no like"
+        3 + 2 + 3 * 2,
+        "scalars, intervals, drift, errors and two factor tables; the item was seen before, and a 1 is no like"
     );
     assert_ne!(second.sha256, first.sha256);
     encoder.forget();
@@ -116,17 +117,43 @@ async fn a_snapshot_of_an_earlier_freshet_is_read_written_as_it_was_and_told_fro
     let store = store(&dir).await;
     let whole = Model::new().learn((0..300).map(|n| (n % 30, n * 7 % 90)));
     let Encoded { manifest: complete, .. } = Encoder::new(params()).encode(&whole, Taken::default());
-    let Encoded { manifest: earlier, new, .. } =
-        Encoder::new(params()).encode(&whole.without_additions(), Taken::default());
-    assert_eq!([&complete, &earlier].map(is_complete), [true, false]);
-    store.put_blocks(new.into()).await.unwrap();
-    let view = load(&*store, &earlier).await.unwrap();
-    assert_eq!(Encoder::new(params()).encode(&view, Taken::default()).manifest, earlier);
-    // What was learned again is compared as far as the earlier one goes.
-    assert_eq!(Encoder::new(params()).hash_as(&whole, &earlier), earlier.sha256);
+    let without_drift = View::clone(&whole).without(Addition::Drift);
+    let mut manifests = vec![];
+    for earlier in [without_drift.clone().without(Addition::Intervals), without_drift] {
+        let Encoded { manifest, new, .. } = Encoder::new(params()).encode(&earlier, Taken::default());
+        store.put_blocks(new.into()).await.unwrap();
+        let view = load(&*store, &manifest).await.unwrap();
+        assert_eq!(Encoder::new(params()).encode(&view, Taken::default()).manifest, manifest);
+        // What was learned again is compared as far as the earlier one goes.
+        assert_eq!(Encoder::new(params()).hash_as(&whole, &manifest), manifest.sha256);
+        assert_eq!(view.learned().intervals.reached(0).is_some(), !manifests.is_empty());
+        assert_eq!(view.learned().drift.events(), 0);
+        manifests.push(manifest);
+    }
+    let [first, second] = &manifests[..] else { panic!("two were made") };
     assert_eq!(Encoder::new(params()).hash_as(&whole, &complete), complete.sha256);
-    assert_eq!(view.learned().intervals.reached(0), None);
+    assert_eq!([first, second, &complete].map(is_complete), [false, false, true]);
+    assert!(
+        [(first, first), (second, first), (second, second), (&complete, first)].iter().all(|(a, b)| leads_to(a, b))
+    );
+    assert!(!leads_to(first, second) && !leads_to(second, &complete));
+    let view = load(&*store, first).await.unwrap();
     assert!(view.trending(0).iter().all(|count| *count == 0.0));
+}
+
+#[tokio::test]
+async fn the_detector_comes_back_as_it_was_and_a_damaged_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let mut model = Model::new();
+    let view = model.learn((0..3_000).map(|n| (n * n % 300, n * 7 % 500)));
+    let Encoded { manifest, new, .. } = Encoder::new(params()).encode(&view, Taken::default());
+    store.put_blocks(new.into()).await.unwrap();
+    let drift = load(&*store, &manifest).await.unwrap().learned().drift.clone();
+    assert_eq!((drift.events(), &drift), (3_000, &view.learned().drift));
+    let block = codec::encode(&drift);
+    assert!(codec::decode::<Drift>(&block.bytes).is_ok());
+    assert!(codec::decode::<Drift>(&block.bytes[..block.bytes.len() - 1]).is_err());
 }
 
 #[test]

@@ -204,6 +204,12 @@ impl Core<Live> {
         item_tails.grow_to(item, |_, _| ());
     }
 
+    /// Goes on with other settings of the same shape and window.
+    pub(super) fn set(&mut self, settings: Settings) {
+        self.work = Work::new(&settings);
+        self.settings = settings;
+    }
+
     pub(super) fn publish(&mut self) -> Core<Frozen> {
         Core {
             settings: self.settings.clone(),

@@ -45,6 +45,14 @@ use scale::Scale;
 use settings::{MOST_ROW, Settings};
 use stack::{Columns, Stack};
 
+/// What is left of an event in the stack with each later one; 1 is as the parameters say.
+fn forget(params: &BayesianMfConfig, factor: f32) -> f64 {
+    if factor > 1.0 { (1.0 - (1.0 - params.forget) * f64::from(factor)).max(LEAST_LEFT) } else { params.forget }
+}
+
+/// The least that is left of an event in the stack with a later one.
+const LEAST_LEFT: f64 = 0.9;
+
 /// Largest error that is learned from.
 const ERROR_BOUND: f32 = 4.0;
 
@@ -67,6 +75,8 @@ pub struct BayesianMf<S: Storage> {
     slow: Core<S>,
     fast: Option<Core<S>>,
     stack: Stack,
+    /// What is left of an event in the stack with each later one.
+    forget: f64,
     /// How each user's last predictions went.
     residuals: Matrix<S>,
     /// Newest events of each user and of each item, the newest last.
@@ -136,9 +146,10 @@ impl BayesianMf<Live> {
         Self {
             scale: Scale::of(params.range()),
             mean: RunningMean::default(),
-            slow: Core::new(Settings::slow(&params)),
-            fast: params.fast_twin.then(|| Core::new(Settings::fast(&params))),
+            slow: Core::new(Settings::slow(&params, 1.0)),
+            fast: params.fast_twin.then(|| Core::new(Settings::fast(&params, 1.0))),
             stack: Stack::default(),
+            forget: params.forget,
             residuals: Matrix::new(columns::WIDTH),
             rated: Lists::default(),
             raters: Lists::default(),
@@ -164,7 +175,7 @@ impl BayesianMf<Live> {
         let error = |predicted: f32| if first { 0.0 } else { (rating - predicted).clamp(-ERROR_BOUND, ERROR_BOUND) };
         let slow_error = error(predicted.slow);
         if !first {
-            self.stack.learn(&predicted.columns, slow_error, self.params.forget);
+            self.stack.learn(&predicted.columns, slow_error, self.forget);
         }
         let mut residuals = Residuals::read(self.residuals.get(event.user));
         residuals.add(slow_error, same_instant);
@@ -206,9 +217,10 @@ impl BayesianMf<Frozen> {
         let model = Self {
             scale: Scale::of(params.range()),
             mean,
-            slow: Core::read(Settings::slow(&params), "slow", slow, tables)?,
-            fast: fast.map(|prior| Core::read(Settings::fast(&params), "fast", prior, tables)).transpose()?,
+            slow: Core::read(Settings::slow(&params, 1.0), "slow", slow, tables)?,
+            fast: fast.map(|prior| Core::read(Settings::fast(&params, 1.0), "fast", prior, tables)).transpose()?,
             stack,
+            forget: params.forget,
             residuals: Matrix::read(tables, "residuals", columns::WIDTH)?,
             rated: Lists::read(tables, "user_events")?,
             raters: Lists::read(tables, "item_events")?,
@@ -261,6 +273,17 @@ impl Learner for BayesianMf<Live> {
         Some(told)
     }
 
+    /// What all users share, the prior mean of their weights and the stack, follows the events sooner. Rows do not: an event
+    /// that a row forgets is missed more than the drift in it is felt (RMSE over the 5,000 events after tastes turn at event
+    /// 25,000 of ML-100k 0.9837 without a boost, 0.9722 so at 16, 1.0035 with users' memories shortened too).
+    fn hasten(&mut self, factor: f32) {
+        self.slow.set(Settings::slow(&self.params, factor));
+        if let Some(fast) = &mut self.fast {
+            fast.set(Settings::fast(&self.params, factor));
+        }
+        self.forget = forget(&self.params, factor);
+    }
+
     fn publish(&mut self) -> Arc<dyn Model> {
         Arc::new(BayesianMf {
             params: self.params.clone(),
@@ -269,6 +292,7 @@ impl Learner for BayesianMf<Live> {
             slow: self.slow.publish(),
             fast: self.fast.as_mut().map(Core::publish),
             stack: self.stack.clone(),
+            forget: self.forget,
             residuals: self.residuals.publish(),
             rated: self.rated.publish(),
             raters: self.raters.publish(),
@@ -285,6 +309,7 @@ impl Model for BayesianMf<Frozen> {
             slow: self.slow.thaw(),
             fast: self.fast.as_ref().map(Core::thaw),
             stack: self.stack.clone(),
+            forget: self.forget,
             residuals: self.residuals.thaw(),
             rated: self.rated.thaw(),
             raters: self.raters.thaw(),

@@ -20,6 +20,9 @@ const TWIN_FACTORS: usize = 7;
 /// Prior precision of a user's weight for the item's bias, whose prior mean starts at 1.
 const BIAS_WEIGHT: f32 = 3.0;
 
+/// Memory of the prior mean of users' weights, in events, while nothing is hastened.
+const PRIOR_MEMORY: f32 = 5000.0;
+
 /// Standard deviation of the prior means of an item's factors: enough to break their symmetry.
 const FACTOR_SCALE: f32 = 0.05;
 
@@ -98,12 +101,14 @@ pub(super) struct Settings {
     /// Share of the other side's covariance that counts.
     pub variational: f32,
     pub drift: Drift,
+    /// Memory of the prior mean of users' weights, in events.
+    pub prior_memory: f32,
     pub seed: u64,
 }
 
 impl Settings {
-    /// The core that remembers.
-    pub(super) fn slow(params: &ValidParams<BayesianMfConfig>) -> Self {
+    /// The core that remembers; what its users share follows them `factor` times as fast.
+    pub(super) fn slow(params: &ValidParams<BayesianMfConfig>, factor: f32) -> Self {
         let drift = Drift {
             slow: params.drift_slow as f32,
             burst: params.drift_burst as f32,
@@ -122,13 +127,14 @@ impl Settings {
             factor: params.factor_precision as f32,
             variational: params.variational as f32,
             drift,
+            prior_memory: PRIOR_MEMORY / factor,
             seed: params.common().seed,
         }
     }
 
     /// Its twin that forgets, and so follows what changes: half the window, and items as they have been of late.
-    pub(super) fn fast(params: &ValidParams<BayesianMfConfig>) -> Self {
-        let slow = Self::slow(params);
+    pub(super) fn fast(params: &ValidParams<BayesianMfConfig>, factor: f32) -> Self {
+        let slow = Self::slow(params, factor);
         let window = slow.window / 2;
         Self {
             shape: Shape::new(TWIN_FACTORS, false),

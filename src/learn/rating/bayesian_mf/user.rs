@@ -28,9 +28,8 @@ const DRIFT_BOUND: f32 = 4.0;
 /// Share of a new error in the mean absolute error of a user.
 const ERROR_RATE: f32 = 0.1;
 
-/// Users after which the prior mean starts to follow each, and the memory that it has in the end, in events.
+/// Events after which the prior mean starts to follow each; `prior_memory` is what it has in the end.
 const PRIOR_START: f32 = 200.0;
-const PRIOR_MEMORY: f32 = 5000.0;
 
 /// Bound of the prior mean.
 const PRIOR_BOUND: f32 = 3.0;
@@ -120,7 +119,7 @@ impl Core<Live> {
 
     /// Moves the prior mean of all weights but those of the factors a little towards this user's (empirical Bayes).
     pub(super) fn move_prior(&mut self, step: &Step<'_>) {
-        let rate = (1.0 / (step.events as f32 + PRIOR_START)).max(1.0 / PRIOR_MEMORY);
+        let rate = (1.0 / (step.events as f32 + PRIOR_START)).max(1.0 / self.settings.prior_memory);
         let weights = &self.users.row(step.user)[..self.settings.shape.bias()];
         for (mean, weight) in self.prior.weights.iter_mut().zip(weights) {
             *mean = (*mean + rate * (weight - *mean)).clamp(-PRIOR_BOUND, PRIOR_BOUND);
