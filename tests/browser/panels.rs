@@ -1,5 +1,8 @@
 //! Every panel fills and moves, for everybody: light, dark, on a phone, and for those whom a machine reads it to.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::faults::dead_letters_of_the_log;
 use crate::site::{PANELS, Site, axe};
 use crate::support::say;
@@ -7,6 +10,8 @@ use crate::support::say;
 /// Longest time to the first paint, in milliseconds: the best of some loads, since the machine does other things too.
 const FIRST_PAINT_MS: f64 = 1000.0;
 const LOADS: usize = 3;
+/// Time in which a chart that is looked at has taken on the colours of the page.
+const REDRAWN: Duration = Duration::from_millis(400);
 
 #[test]
 fn every_panel_fills_and_moves_during_a_replay_and_nothing_is_asked_of_anybody_else() {
@@ -40,6 +45,7 @@ fn every_panel_fills_and_moves_during_a_replay_and_nothing_is_asked_of_anybody_e
         for panel in PANELS {
             site.fills(panel);
         }
+        charts_are_drawn(&site);
         browser.reveal("#stream");
         let wide = browser.js("return document.documentElement.scrollWidth - innerWidth");
         assert!(wide.as_i64() <= Some(0), "{scheme}: the page is {wide} pixels wider than the screen");
@@ -54,14 +60,19 @@ fn every_panel_fills_and_moves_during_a_replay_and_nothing_is_asked_of_anybody_e
     paints_soon(&site);
 }
 
-/// What each panel must have beyond its state.
-fn figures_are_there(site: &Site) {
-    // A chart is drawn where it is looked at.
+/// Comes to each chart: it is drawn, and drawn again in other colours, where it is looked at.
+fn charts_are_drawn(site: &Site) {
     for chart in ["batches", "curve", "nth", "histogram", "factor-map"] {
         site.browser.reveal(&format!("#{chart}"));
         let drawn = format!("document.querySelector('#{chart} svg, #{chart} canvas') !== null");
         site.browser.wait(&format!("{chart} is drawn"), &drawn);
+        thread::sleep(REDRAWN);
     }
+}
+
+/// What each panel must have beyond its state.
+fn figures_are_there(site: &Site) {
+    charts_are_drawn(site);
     for (what, found) in [
         ("dots on the map", "document.querySelectorAll('#map-drawing circle').length"),
         ("recommendations", "document.querySelectorAll('#recommendations li[data-item]').length"),
