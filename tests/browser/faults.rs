@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use freshet::capture::producer::{self, Record};
+use freshet::config::Config;
 use serde_json::json;
 
 use crate::site::Site;
@@ -13,21 +15,15 @@ const REFUSED: &str = "Failed to load resource";
 
 /// Puts records on the log that are no events.
 pub(crate) fn dead_letters_of_the_log(site: &Site) {
-    let bad = r#"{"user":"1","item":"1","rating":9}"#;
-    site.freshet.write("bad.ndjson", bad);
-    let mut config = freshet::config::Config::default();
+    let mut config = Config::default();
     config.store.data_dir = site.freshet.path("freshet-data");
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let producer = freshet::capture::producer::open(&config).await.unwrap();
-        for payload in [bad.as_bytes(), b"\xff\xfe garbage", b"<b>bold</b>"] {
-            let record = freshet::capture::producer::Record {
-                key: b"1".to_vec(),
-                payload: payload.to_vec(),
-                timestamp_ms: None,
-            };
+        let producer = producer::open(&config).await.unwrap();
+        for payload in [&br#"{"user":"1","item":"1","rating":9}"#[..], b"\xff\xfe garbage", b"<b>bold</b>"] {
+            let record = Record { key: b"1".to_vec(), payload: payload.to_vec(), ..Record::default() };
             producer.send(record).await.unwrap();
         }
-        producer.flush().await.unwrap();
+        assert_eq!(producer.flush().await.unwrap().failed, 0);
     });
 }
 

@@ -1,7 +1,7 @@
 //! The page as a person has it: in a browser, on the built program, during a real replay.
 //!
-//! A binary of its own, so that `make test-browser` builds and runs it alone. Where no browser can be had each test says so,
-//! loudly, and passes.
+//! A binary of its own, so that `make test-browser` builds and runs it alone. Where no browser can be had each test says
+//! so, loudly, and passes.
 
 #![allow(
     clippy::unwrap_used,

@@ -57,11 +57,6 @@ fn html_in_names_is_shown_as_text_and_runs_nothing() {
             site.send("POST", "/events", &json!({ "user": other, "item": item, "rating": 5 }));
         }
     }
-    site.send(
-        "POST",
-        "/events",
-        &json!({ "user": user, "item": html, "rating": 99, "v": "<img src=x onerror='window.ran=4'>" }),
-    );
     browser.wait("the title is shown", "document.querySelector('#events').textContent.includes('<script>window.ran')");
     browser.wait("the user is shown", "document.querySelector('#events').textContent.includes('<img src=x onerror')");
     browser.fill("#title-search", "<script>window.ran");
