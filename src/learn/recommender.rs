@@ -201,11 +201,10 @@ impl Recommender {
     fn score(&mut self, event: &Observation, predicted: f32) {
         self.prequential.record(predicted, event.target, self.scale.range);
         let unit = self.intervals.unit(&self.errors, event.user);
-        let usual = self.intervals.usual(&self.errors, event.user, self.watching.user_events());
+        let above = self.intervals.above(&self.errors, event.user, self.watching.user_events());
         let error = self.intervals.record(predicted, event.target, unit, self.scale.range);
         self.errors.add(event.user, error);
-        let excess = usual.map_or(0.0, |usual| error - usual);
-        self.drift.observe(excess, self.prequential.events(), &self.watching);
+        self.drift.observe(error - above, self.prequential.events(), &self.watching);
     }
 
     /// Hands readers everything learned so far. Costs what changed since the last call.
