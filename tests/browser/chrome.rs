@@ -44,6 +44,15 @@ const FLAGS: [&str; 16] = [
     "--window-size=1280,900",
 ];
 
+/// What each panel says of itself.
+const STATES: &str = "return [...document.querySelectorAll('section')].map(panel => \
+    `${panel.id} is ${panel.dataset.state}: ${panel.querySelector('.notice')?.textContent ?? ''}`)";
+
+/// Has axe look at the whole page, and returns what it finds wrong.
+const LOOK: &str = "const done = arguments[arguments.length - 1]; \
+    axe.run(document, { resultTypes: ['violations'] }).then(found => done(found.violations), \
+        error => done([{ id: 'axe', impact: 'critical', help: `${error}`, nodes: [] }]))";
+
 /// One browser at a time: two of them, and the service, are too much for a small machine to be timed on.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -162,11 +171,10 @@ impl Browser {
             }
             if Instant::now() > end {
                 let shown = self.screenshot("failed");
-                let states = self.js("return [...document.querySelectorAll('section')].map(s => `${s.id} ${s.dataset.state} ${s.querySelector('.notice')?.textContent ?? ''}`)");
+                let (states, errors) = (self.js(STATES), self.errors());
                 panic!(
-                    "{what} is not so after {longest:?}: {expression} is {value}; see {}\n{states}\n{:?}",
-                    shown.display(),
-                    self.errors()
+                    "{what} is not so after {longest:?}: {expression} is {value}; see {}\n{states:#}\n{errors:#?}",
+                    shown.display()
                 );
             }
             thread::sleep(LOOK_EVERY);
@@ -267,9 +275,7 @@ impl Browser {
     /// What axe finds that keeps people out: rule, where, and why, for each.
     pub(crate) fn barriers(&self, axe: &str) -> Vec<String> {
         self.js(axe);
-        let script = "const done = arguments[arguments.length - 1]; axe.run(document, { resultTypes: ['violations'] })\
-            .then(found => done(found.violations), error => done([{ id: 'axe', impact: 'critical', help: `${error}`, nodes: [] }]))";
-        let found = self.runtime.block_on(self.client.execute_async(script, Vec::new())).unwrap();
+        let found = self.runtime.block_on(self.client.execute_async(LOOK, Vec::new())).unwrap();
         let serious = found.as_array().cloned().unwrap_or_default().into_iter();
         let serious = serious.filter(|one| one["impact"] == "serious" || one["impact"] == "critical");
         let told = |one: Value| {

@@ -13,6 +13,18 @@ use crate::site::Site;
 /// cannot keep it from that.
 const REFUSED: &str = "Failed to load resource";
 
+/// Streams that the page has opened and that have ended.
+const STREAMS: &str = "performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('/live')).length";
+
+/// What a tab notices that was not looked at for an hour by the clock on the wall.
+const SLEEP: &str = "
+    const now = Date.now;
+    Date.now = () => now() + 3_600_000;
+    for (const value of [true, false]) {
+        Object.defineProperty(document, 'hidden', { value, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }";
+
 /// Puts records on the log that are no events.
 pub(crate) fn dead_letters_of_the_log(site: &Site) {
     let mut config = Config::default();
@@ -35,7 +47,9 @@ fn the_page_outlives_its_engine_and_a_sleep() {
     let address = site.engine.address().to_owned();
     site.engine.kill();
     site.browser.wait("the page says so", "document.querySelector('#state').textContent.includes('Disconnected')");
-    site.browser.wait("its panels say so", "document.querySelector('#stream').dataset.state === 'error' && /[Dd]isconnected/.test(document.querySelector('#stream .notice').textContent)");
+    let told = "/[Dd]isconnected/.test(document.querySelector('#stream .notice').textContent)";
+    site.browser
+        .wait("its panels say so", &format!("document.querySelector('#stream').dataset.state === 'error' && {told}"));
     site.engine = site.freshet.start();
     assert_eq!(site.engine.address(), address);
     site.is_fed();
@@ -56,13 +70,8 @@ fn the_page_outlives_its_engine_and_a_sleep() {
     site.is_fed();
 
     // A tab that slept for an hour by the wall clock connects again as it wakes up, and says nothing that is old.
-    site.browser.js(
-        "const now = Date.now; window.streams = performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('/live')).length; \
-         Date.now = () => now() + 3_600_000; \
-         Object.defineProperty(document, 'hidden', { value: true, configurable: true }); document.dispatchEvent(new Event('visibilitychange')); \
-         Object.defineProperty(document, 'hidden', { value: false, configurable: true }); document.dispatchEvent(new Event('visibilitychange'));",
-    );
-    site.browser.wait("it has connected again", "performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('/live')).length > window.streams");
+    site.browser.js(&format!("window.streams = {STREAMS}; {SLEEP}"));
+    site.browser.wait("it has connected again", &format!("{STREAMS} > window.streams"));
     site.is_fed();
     let before = site.browser.text("#total-events");
     site.browser

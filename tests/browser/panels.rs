@@ -1,7 +1,5 @@
 //! Every panel fills and moves, for everybody: light, dark, on a phone, and for those whom a machine reads it to.
 
-use serde_json::Value;
-
 use crate::faults::dead_letters_of_the_log;
 use crate::site::{PANELS, Site, axe};
 use crate::support::say;
@@ -82,14 +80,13 @@ fn threshold_counts(site: &Site) {
     let browser = &site.browser;
     let counts = |threshold: &str| -> Vec<u64> {
         browser.js(&format!(
-            "const t = document.querySelector('#threshold'); t.value = {threshold}; t.dispatchEvent(new Event('input', {{ bubbles: true }}))"
+            "const slider = document.querySelector('#threshold'); slider.value = {threshold}; \
+             slider.dispatchEvent(new Event('input', {{ bubbles: true }}))"
         ));
-        browser.wait(
-            "the threshold is shown",
-            &format!("parseFloat(document.querySelector('#threshold-value').textContent) === {threshold}"),
-        );
-        let counts = browser.js("return ['tp', 'fp', 'fn', 'tn'].map(id => Number(document.getElementById(id).textContent.replace(/\\D/g, '')))");
-        counts.as_array().unwrap().iter().filter_map(Value::as_u64).collect()
+        let shown = format!("parseFloat(document.querySelector('#threshold-value').textContent) === {threshold}");
+        browser.wait("the threshold is shown", &shown);
+        let counts = ["tp", "fp", "fn", "tn"].map(|id| browser.text(&format!("#{id}")));
+        counts.map(|count| count.replace(|c: char| !c.is_ascii_digit(), "").parse().unwrap()).to_vec()
     };
     let (low, high) = (counts("2"), counts("4.5"));
     assert!(
@@ -103,8 +100,7 @@ fn threshold_counts(site: &Site) {
 fn paints_soon(site: &Site) {
     let first_paint = |_| {
         site.open();
-        let paint =
-            "performance.getEntriesByType('paint').find(entry => entry.name === 'first-contentful-paint')?.startTime";
+        let paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
         site.browser.wait("something is painted", paint).as_f64().unwrap()
     };
     let times: Vec<f64> = (0..LOADS).map(first_paint).collect();
