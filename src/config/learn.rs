@@ -67,7 +67,7 @@ pub struct DriftConfig {
     pub enabled: bool,
     /// Chance of taking what never changes for a change.
     pub confidence: f64,
-    /// Events' worth of everybody's loss in what is usual for a user.
+    /// Events' worth of 0 in what a user's errors are above everybody's.
     pub user_events: f64,
     /// By how much faster the learner of ratings learns after a drift; 1 for not at all.
     pub boost: f64,

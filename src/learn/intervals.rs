@@ -90,16 +90,15 @@ impl Intervals {
         error
     }
 
-    /// The mean absolute error of a user, as a share of the range's width, drawn toward everybody's by `prior` events' worth;
-    /// none before the first event.
+    /// By how much the mean absolute error of a user is above everybody's, as a share of the range's width, drawn toward 0 by
+    /// `prior` events' worth.
     #[must_use]
-    pub fn usual<S: Storage>(&self, errors: &UserErrors<S>, user: u32, prior: f64) -> Option<f64> {
-        let usual = (self.events > 0).then(|| self.errors / self.events as f64)?;
-        let (sum, count) = match errors.0.get(user) {
-            Some([sum, count]) => (f64::from(*sum), f64::from(*count)),
-            _ => (0.0, 0.0),
-        };
-        Some((prior * usual + sum) / (prior + count))
+    pub fn above<S: Storage>(&self, errors: &UserErrors<S>, user: u32, prior: f64) -> f64 {
+        let usual = self.errors / self.events.max(1) as f64;
+        match errors.0.get(user) {
+            Some([sum, count]) => (f64::from(*sum) - f64::from(*count) * usual) / (prior + f64::from(*count)),
+            _ => 0.0,
+        }
     }
 
     /// What is usual for a user of whom these errors are known, in units of what is usual for everybody: 1 where nothing is.

@@ -321,7 +321,7 @@ mod tests {
         let names = named(&config);
         assert!(names.keys().all(|name| !name.starts_with("drift.")));
         let usual = serde_json::json!({
-            "enabled": true, "confidence": 0.005, "user_events": 100.0, "boost": 1.0, "boost_events": 5000,
+            "enabled": true, "confidence": 0.01, "user_events": 100.0, "boost": 1.0, "boost_events": 5000,
         });
         assert_eq!(
             serde_json::to_value(&config.drift).unwrap(),

@@ -204,11 +204,10 @@ impl Recommender {
         let Observation { user, item, target, positive, .. } = *event;
         let mean = self.prequential.record(predicted, target, self.scale.range);
         let unit = self.intervals.unit(&self.errors, user);
-        let usual = self.intervals.usual(&self.errors, user, self.watching.user_events());
+        let above = self.intervals.above(&self.errors, user, self.watching.user_events());
         let error = self.intervals.record(predicted, target, unit, self.scale.range);
         self.errors.add(user, error);
-        let excess = usual.map_or(0.0, |usual| error - usual);
-        self.drift.observe(excess, self.prequential.events(), &self.watching);
+        self.drift.observe(error - above, self.prequential.events(), &self.watching);
         Outcome { user, item, positive, predicted, mean, target }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Ratings by tastes of users and items that turn at an event: the smallest and largest where both are alike or not.
+/// Ratings by what is thought of items, which turns at an event: every other item is good, then every other one.
 fn turning(events: u32, at: u32) -> Vec<(u8, u8, f32)> {
     let mut state = 7_u32;
     let mut next = |below: u32| {
@@ -11,7 +11,7 @@ fn turning(events: u32, at: u32) -> Vec<(u8, u8, f32)> {
     };
     let event = |n: u32| {
         let (user, item) = (next(40), next(60));
-        let likes = (user % 2 == item % 2) != (n >= at);
+        let likes = (item % 2 == 0) != (n >= at);
         (user as u8, item as u8, (if likes { 4.5 } else { 1.5 }) + 0.01 * next(50) as f32)
     };
     (0..events).map(event).collect()
