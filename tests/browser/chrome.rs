@@ -188,11 +188,18 @@ impl Browser {
         self.js(&format!("document.querySelector({css:?}).scrollIntoView({{ block: 'center', behavior: 'instant' }})"));
     }
 
-    /// Waits until there is an element and clicks it.
+    /// Waits until there is an element and clicks it; once more, where the page drew it anew in the middle of that.
     pub(crate) fn click(&self, css: &str) {
-        self.reveal(css);
-        let clicked = self.runtime.block_on(async { self.client.find(Locator::Css(css)).await?.click().await });
-        clicked.unwrap_or_else(|error| panic!("cannot click {css}: {error}"));
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.reveal(css);
+            let clicked = self.runtime.block_on(async { self.client.find(Locator::Css(css)).await?.click().await });
+            match clicked {
+                Ok(()) => return,
+                Err(error) => assert!(Instant::now() < end, "cannot click {css}: {error}"),
+            }
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Puts text in the place of what a field holds, key by key.
