@@ -9,8 +9,8 @@ use crate::support::say;
 /// The panels.
 pub(crate) const PANELS: [&str; 7] = ["stream", "learning", "predicted", "map", "user", "model", "faults"];
 
-/// Small batches and snapshots, so that there is something to see soon.
-const SETTINGS: [&str; 3] = ["gather.size=50", "gather.linger=50ms", "store.snapshot_every=500"];
+/// Small batches and snapshots, so that there is something to see soon; and answers, however busy the machine is.
+const SETTINGS: [&str; 4] = ["gather.size=50", "gather.linger=50ms", "store.snapshot_every=500", "serve.shed_after=0s"];
 
 /// Events that are there when the page is opened.
 pub(crate) const BEFORE: u64 = 1500;

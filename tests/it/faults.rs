@@ -10,13 +10,15 @@ use crate::dead_letters::{embedded, send};
 use crate::program::{Engine, Freshet};
 
 /// Learners that are quick, and a snapshot at each thousand events.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "learn.rating=biased-mf",
     "learn.ranking=biased-mf",
     "biased_mf.factors=8",
     "gather.size=100",
     "gather.linger=100ms",
     "store.snapshot_every=1000",
+    // However busy the machine is.
+    "serve.shed_after=0s",
 ];
 
 /// Status, type and bytes of an answer.
