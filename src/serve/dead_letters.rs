@@ -124,8 +124,8 @@ pub struct Replayed {
     pub refused: Vec<RefusedLetter>,
 }
 
-/// The answer where not one letter was sent.
-#[derive(Serialize, ToSchema)]
+/// The answer where not one letter was sent: a problem with more to it.
+#[derive(Serialize)]
 pub(super) struct NoneReplayed {
     #[serde(flatten)]
     problem: Problem,
@@ -183,7 +183,8 @@ pub(super) async fn dead_letters(State(state): State<AppState>, uri: Uri) -> Res
 ///
 /// To the topic that they came from, as they were or, for one of them, as `payload` has it. Each is checked first as it will
 /// be when it is read: what would be refused again is not sent and told with its reason. One that was sent is marked, and an
-/// event without an id gets that of its letter, so that it is learned once.
+/// event without an id gets that of its letter, so that it is learned once. Where not one could be sent the answer is 422, a
+/// problem that has `replayed` and `refused` as well.
 #[utoipa::path(
     post,
     path = "/dead-letters/replay",
@@ -191,7 +192,6 @@ pub(super) async fn dead_letters(State(state): State<AppState>, uri: Uri) -> Res
     request_body = ReplayRequest,
     responses(
         (status = 200, body = Replayed),
-        (status = 422, body = NoneReplayed, content_type = "application/problem+json"),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json")
     )
