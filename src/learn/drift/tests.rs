@@ -141,6 +141,8 @@ fn what_events_cannot_have_made_is_not_whole() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
     #[test]
     fn a_state_that_was_stored_goes_on_as_if_it_had_not_been(
         losses in proptest::collection::vec(-1.0f64..1.0, 0..6_000), at in 0..6_000_usize, step in 0.0f64..1.0,
