@@ -46,14 +46,22 @@ pub fn init(log: &LogConfig) -> Result<(), ConfigError> {
         None => filter(&log.level, "log.level"),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(|| LogWriter);
-    let lines = match log.format {
-        LogFormat::Text => lines.with_ansi(has_color(&io::stderr())).with_filter(filter()?).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter()?).boxed(),
+    let lines: BoxedLayer = match log.format {
+        LogFormat::Text => lines.with_ansi(has_color(&io::stderr())).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let mut layers: Vec<BoxedLayer> = vec![lines, recent::Keep.with_filter(filter()?).boxed()];
-    layers.extend(otlp::layer(&log.otlp_endpoint)?);
+    let newest: BoxedLayer = recent::Keep.boxed();
     // A subscriber that is set already (by an earlier call, or by a test) stays.
-    let _ = tracing_subscriber::registry().with(layers).try_init();
+    let _ = match otlp::layer(&log.otlp_endpoint)? {
+        // One filter for both: with one for each of them, lines were seen to be lost on threads that had just passed over
+        // a span.
+        None => tracing_subscriber::registry().with(vec![lines, newest]).with(filter()?).try_init(),
+        Some(exported) => {
+            let layers: Vec<BoxedLayer> =
+                vec![lines.with_filter(filter()?).boxed(), newest.with_filter(filter()?).boxed(), exported];
+            tracing_subscriber::registry().with(layers).try_init()
+        }
+    };
     if let Some(unheeded) = otlp::unheeded() {
         tracing::warn!("{unheeded}");
     }

@@ -19,7 +19,7 @@ use crate::support::process::{Server, free_port};
 use crate::support::{say, servers_dir};
 
 /// Longest wait for anything on the page: far beyond what a busy machine needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Pause between two looks at what is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -214,7 +214,7 @@ impl Browser {
     }
 
     /// A command of the browser's own protocol.
-    pub(crate) fn command(&self, name: &str, parameters: Value) -> Value {
+    pub(crate) fn command(&self, name: &str, parameters: &Value) -> Value {
         self.post("goog/cdp/execute", &json!({ "cmd": name, "params": parameters }))
     }
 
@@ -224,22 +224,22 @@ impl Browser {
             { "name": "prefers-color-scheme", "value": scheme },
             { "name": "prefers-reduced-motion", "value": motion },
         ]);
-        self.command("Emulation.setEmulatedMedia", json!({ "features": features }));
+        self.command("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
     /// The size of the screen, as a phone has it or not.
     pub(crate) fn resize(&self, width: u32, height: u32, mobile: bool) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile });
-        self.command("Emulation.setDeviceMetricsOverride", size);
+        self.command("Emulation.setDeviceMetricsOverride", &size);
     }
 
     /// Writes the whole page to `target/browser/NAME.png`.
     pub(crate) fn screenshot(&self, name: &str) -> PathBuf {
-        let metrics = self.command("Page.getLayoutMetrics", json!({}));
+        let metrics = self.command("Page.getLayoutMetrics", &json!({}));
         let size = &metrics["cssContentSize"];
         let clip = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
         let options = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
-        let shot = self.command("Page.captureScreenshot", options);
+        let shot = self.command("Page.captureScreenshot", &options);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("browser");
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join(format!("{name}.png"));

@@ -83,7 +83,7 @@ impl Site {
         assert!(unforeseen.is_empty(), "errors on the console: {unforeseen:#?}");
         let own = format!("http://{}/", self.engine.address());
         let requests = self.browser.requests();
-        assert!(requests.iter().any(|url| *url == own), "requests are logged: {requests:?}");
+        assert!(requests.contains(&own), "requests are logged: {requests:?}");
         let inside = |url: &str| {
             [own.as_str(), "data:", "blob:", "about:", "chrome:"].iter().any(|begin| url.starts_with(begin))
         };
