@@ -22,7 +22,8 @@ fn no_request_has_an_answer_that_the_description_does_not_allow() {
     engine.learned(2000);
     let asked = Command::new("python3")
         .args(["-m", "schemathesis.cli", "run", &format!("http://{}/openapi.json", engine.address())])
-        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--seed", "7", "--workers", "2"])
+        // One worker: two of them trip over what the tool keeps of its own sources.
+        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--seed", "7", "--workers", "1"])
         .args(["--checks", CHECKS, "--request-timeout", "30", "--no-color", "--continue-on-failure"])
         // It never ends.
         .args(["--exclude-path-regex", "/live$", "--generation-database", "none"])
