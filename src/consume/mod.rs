@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::capture::LogError;
 use crate::config::{BrokerKind, Config};
@@ -28,13 +29,17 @@ use crate::telemetry::trace::TraceParent;
 pub use offsets::{OffsetError, Offsets, OffsetsDelta};
 
 /// Where a record stands on the log.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Position {
     /// Topic name.
+    #[schema(value_type = String)]
     pub topic: Arc<str>,
     /// Partition number, from 0.
+    #[schema(minimum = 0)]
     pub partition: i32,
     /// Offset within the partition, from 0.
+    #[schema(minimum = 0)]
     pub offset: i64,
 }
 

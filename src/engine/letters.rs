@@ -15,7 +15,7 @@ use crate::capture::producer::{self, Haste, Producer, Receipt, Record};
 use crate::config::Config;
 use crate::consume::{Position, RawEvent};
 use crate::decode::{Decoder, Reason};
-use crate::serve::dead_letters::{LetterPage, LetterPosition, RefusedLetter, ReplayError, Replayed, StoredLetter};
+use crate::serve::dead_letters::{LetterPage, RefusedLetter, ReplayError, Replayed, StoredLetter};
 use crate::store::{DeadLetter, DeadLetterFilter, Store, StoreError};
 use crate::telemetry::now_ms;
 
@@ -156,7 +156,7 @@ impl Letters {
             let letter = find(&*self.store, at).await?.ok_or_else(|| ReplayError::NoSuchLetter(at.to_string()))?;
             match self.ready(letter, payload.clone()) {
                 Ok(raw) => ready.push(raw),
-                Err((reason, detail)) => refused.push(RefusedLetter { position: named(at), reason, detail }),
+                Err((reason, detail)) => refused.push(RefusedLetter { position: at.clone(), reason, detail }),
             }
         }
         let mut replayed = 0;
@@ -222,18 +222,13 @@ fn by_topic(records: Vec<RawEvent>) -> BTreeMap<Arc<str>, Vec<RawEvent>> {
     groups
 }
 
-fn named(at: &Position) -> LetterPosition {
-    LetterPosition { topic: at.topic.to_string(), partition: at.partition, offset: at.offset }
-}
-
 fn told(letter: DeadLetter) -> StoredLetter {
-    let position = named(&letter.position);
     let (text, lossy) = match String::from_utf8(letter.payload) {
         Ok(text) => (text, false),
         Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
     };
     StoredLetter {
-        position,
+        position: letter.position,
         at_ms: letter.timestamp_ms,
         reason: letter.reason,
         detail: letter.detail,

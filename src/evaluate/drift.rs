@@ -11,10 +11,10 @@ use super::error::EvaluateError;
 use super::rating::error;
 use super::run::{Run, Step, bytes};
 use super::stream::Stream;
-use crate::learn::drift::{Drift, Watching};
+use crate::learn::drift::Drift;
 use crate::learn::intervals::{Intervals, UserErrors};
+use crate::learn::losses::Losses;
 use crate::learn::params::RatingRange;
-use crate::learn::tables::Live;
 
 /// Events before the drift, and from there on, that the errors beside it are of.
 pub const BESIDE: usize = 5_000;
@@ -71,28 +71,20 @@ pub(super) fn run(
 ) -> Result<(Run, Vec<u64>), EvaluateError> {
     let mut learner = contender.build()?;
     let range = RatingRange::of(&contender.config.decode);
-    let watching = Watching::of(&contender.config.drift);
-    let (mut drift, mut intervals, mut errors) =
-        (Drift::default(), Intervals::default(), UserErrors::<Live>::default());
+    let mut losses =
+        Losses::new(&contender.config.drift, Intervals::default(), UserErrors::default(), Drift::default());
     let (mut outcomes, mut detections) = (Vec::with_capacity(stream.events.len()), Vec::new());
-    let (mut learning, mut non_finite, mut hastened) = (Duration::ZERO, 0, 1.0);
+    let (mut learning, mut non_finite) = (Duration::ZERO, 0);
     for (chunk, events) in stream.events.chunks(CHUNK).enumerate() {
         let start = Instant::now();
         for (event, seq) in events.iter().zip((chunk * CHUNK) as u64 + 1..) {
             let predicted = learner.learn(event).unwrap_or(f32::NAN);
             non_finite += u64::from(!predicted.is_finite());
             outcomes.push(error(predicted, event, range));
-            let above = intervals.above(&errors, event.user, watching.user_events());
-            let loss = intervals.record(range.clamp(predicted), event.target, 1.0, range);
-            errors.add(event.user, loss);
-            if drift.observe(loss - above, seq, &watching) {
+            if losses.record(event, range.clamp(predicted), seq, range) {
                 detections.push(seq);
             }
-            let factor = drift.factor(&watching);
-            if factor != hastened {
-                learner.hasten(factor);
-                hastened = factor;
-            }
+            losses.hasten(&mut *learner);
         }
         learning += start.elapsed();
         progress(Step::Events(events.len() as u64));

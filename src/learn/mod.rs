@@ -12,6 +12,7 @@ pub mod blocks;
 pub mod drift;
 pub mod ids;
 pub mod intervals;
+pub mod losses;
 pub mod params;
 pub mod prequential;
 pub mod ranking;

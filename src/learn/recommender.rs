@@ -7,13 +7,14 @@ use linfa::traits::FitWith;
 use ndarray::Array1;
 
 use super::about::Genres;
-use super::drift::{Drift, Watching};
+use super::drift::Drift;
 use super::ids::{IdTable, Ids};
 use super::intervals::{Intervals, UserErrors};
+use super::losses::Losses;
 use super::params::{RatingRange, RatingScale};
 use super::prequential::Prequential;
 use super::rating::RunningMean;
-use super::tables::{Frozen, Live};
+use super::tables::Frozen;
 use super::{LearnError, Learned, Learner, Model, Observation, Observations, build};
 use crate::config::Config;
 use crate::decode::Event;
@@ -97,12 +98,7 @@ pub struct Recommender {
     rating: Box<dyn Learner>,
     ranking: Option<Box<dyn Learner>>,
     prequential: Prequential,
-    intervals: Intervals,
-    errors: UserErrors<Live>,
-    drift: Drift,
-    watching: Watching,
-    /// What the learner of ratings was told last.
-    hastened: f32,
+    losses: Losses,
 }
 
 impl Recommender {
@@ -125,20 +121,16 @@ impl Recommender {
             rating,
             ranking,
             prequential: Prequential::default(),
-            intervals: Intervals::default(),
-            errors: UserErrors::default(),
-            drift: Drift::default(),
-            watching: Watching::of(&config.drift),
-            hastened: 1.0,
+            losses: Losses::new(&config.drift, Intervals::default(), UserErrors::default(), Drift::default()),
         })
     }
 
     /// A recommender that goes on where `state` was published, under the configuration that it was learned under.
     #[must_use]
     pub fn resume(config: &Config, state: LearnedState) -> Self {
-        let watching = Watching::of(&config.drift);
-        let (mut rating, hastened) = (state.rating.thaw(), state.drift.factor(&watching));
-        rating.hasten(hastened);
+        let mut rating = state.rating.thaw();
+        let mut losses = Losses::new(&config.drift, state.intervals, state.errors.thaw(), state.drift);
+        losses.hasten(&mut *rating);
         Self {
             scale: RatingScale::of(config),
             users: Ids::from_table(state.users),
@@ -147,11 +139,7 @@ impl Recommender {
             rating,
             ranking: state.ranking.map(|ranking| ranking.thaw()),
             prequential: state.prequential,
-            intervals: state.intervals,
-            errors: state.errors.thaw(),
-            drift: state.drift,
-            watching,
-            hastened,
+            losses,
         }
     }
 
@@ -171,7 +159,7 @@ impl Recommender {
         let mut outcomes = Vec::with_capacity(events.len());
         while !events.as_slice().is_empty() {
             // Cut where the detector's own blocks end, and not the batches, so that those reach no number.
-            let steady = self.drift.steady(&self.watching, events.as_slice().len());
+            let steady = self.losses.steady(events.as_slice().len());
             self.learn_steadily(events.by_ref().take(steady).collect(), &mut outcomes)?;
         }
         Ok(outcomes)
@@ -191,11 +179,7 @@ impl Recommender {
             }
             outcomes.push(self.score(event, *predicted));
         }
-        let factor = self.drift.factor(&self.watching);
-        if factor.to_bits() != self.hastened.to_bits() {
-            self.rating.hasten(factor);
-            self.hastened = factor;
-        }
+        self.losses.hasten(&mut *self.rating);
         Ok(())
     }
 
@@ -203,11 +187,7 @@ impl Recommender {
     fn score(&mut self, event: &Observation, predicted: f32) -> Outcome {
         let Observation { user, item, target, positive, .. } = *event;
         let mean = self.prequential.record(predicted, target, self.scale.range);
-        let unit = self.intervals.unit(&self.errors, user);
-        let above = self.intervals.above(&self.errors, user, self.watching.user_events());
-        let error = self.intervals.record(predicted, target, unit, self.scale.range);
-        self.errors.add(user, error);
-        self.drift.observe(error - above, self.prequential.events(), &self.watching);
+        self.losses.record(event, predicted, self.prequential.events(), self.scale.range);
         Outcome { user, item, positive, predicted, mean, target }
     }
 
@@ -220,9 +200,9 @@ impl Recommender {
             rating: self.rating.publish(),
             ranking: self.ranking.as_mut().map(|ranking| ranking.publish()),
             prequential: self.prequential.clone(),
-            intervals: self.intervals.clone(),
-            errors: self.errors.publish(),
-            drift: self.drift.clone(),
+            intervals: self.losses.intervals.clone(),
+            errors: self.losses.errors.publish(),
+            drift: self.losses.drift.clone(),
             scale: self.scale,
         }
     }

@@ -38,26 +38,12 @@ pub(super) struct LetterParameters {
     cursor: Option<String>,
 }
 
-/// Where a letter stands on the log.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LetterPosition {
-    /// Topic name.
-    pub topic: String,
-    /// Partition number, from 0.
-    #[schema(minimum = 0)]
-    pub partition: i32,
-    /// Offset within the partition, from 0.
-    #[schema(minimum = 0)]
-    pub offset: i64,
-}
-
 /// A record that was refused.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct StoredLetter {
     /// Where it stands.
     #[serde(flatten)]
-    pub position: LetterPosition,
+    pub position: Position,
     /// The log's timestamp, in milliseconds since the epoch.
     pub at_ms: i64,
     /// Stable name of the reason.
@@ -98,7 +84,7 @@ pub(super) struct LettersAnswer {
 pub(super) struct ReplayRequest {
     /// The letters.
     #[schema(min_items = 1, max_items = 1000)]
-    positions: Vec<LetterPosition>,
+    positions: Vec<Position>,
     /// What is sent in place of what the letter holds; only with one position.
     payload: Option<String>,
 }
@@ -108,7 +94,7 @@ pub(super) struct ReplayRequest {
 pub struct RefusedLetter {
     /// Which one.
     #[serde(flatten)]
-    pub position: LetterPosition,
+    pub position: Position,
     /// Stable name of the reason, as dead letters have it; or `replayed_before`, `payload_cut`.
     pub reason: String,
     /// What was found, and what is allowed.
@@ -218,15 +204,12 @@ pub(super) async fn replay(
 /// The positions, each once.
 fn checked(asked: &ReplayRequest) -> Result<Vec<Position>, Problem> {
     let refused = |code: &'static str, detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
-    let mut positions = BTreeSet::new();
-    for LetterPosition { topic, partition, offset } in &asked.positions {
-        let position = Position { topic: topic.as_str().into(), partition: *partition, offset: *offset };
-        // Where no record can stand, no letter does.
-        if topic.is_empty() || *partition < 0 || *offset < 0 {
-            return Err(no_such_letter(&position.to_string()));
-        }
-        positions.insert(position);
+    // Where no record can stand, no letter does.
+    let nowhere = |at: &&Position| at.topic.is_empty() || at.partition < 0 || at.offset < 0;
+    if let Some(at) = asked.positions.iter().find(nowhere) {
+        return Err(no_such_letter(&at.to_string()));
     }
+    let positions: BTreeSet<&Position> = asked.positions.iter().collect();
     let count = positions.len();
     if !(1..=MOST_AT_ONCE).contains(&asked.positions.len()) {
         let detail = format!("positions has {} entries; 1 to {MOST_AT_ONCE} are allowed", asked.positions.len());
@@ -236,7 +219,7 @@ fn checked(asked: &ReplayRequest) -> Result<Vec<Position>, Problem> {
         let detail = format!("payload is given for {count} positions; it is allowed with one");
         return Err(refused("bad_payload", detail));
     }
-    Ok(positions.into_iter().collect())
+    Ok(positions.into_iter().cloned().collect())
 }
 
 fn no_such_letter(place: &str) -> Problem {

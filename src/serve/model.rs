@@ -15,7 +15,7 @@ use super::status::{Phase, SnapshotSummary};
 use super::{AppState, Problem};
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
-use crate::learn::prequential::Metrics;
+use crate::learn::prequential::{Metrics, Sums};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct ModelAnswer {
@@ -39,8 +39,8 @@ pub(super) struct ModelAnswer {
 }
 
 /// Test-then-learn over every event so far, the running mean beside the model.
-#[derive(Serialize, ToSchema)]
-struct MetricsAnswer {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MetricsAnswer {
     events: u64,
     #[serde(flatten)]
     figures: Metrics,
@@ -51,7 +51,6 @@ struct MetricsAnswer {
 pub(super) async fn model(State(state): State<AppState>) -> Json<ModelAnswer> {
     let (view, status) = (state.published.load_full(), &state.status);
     let learned = view.learned();
-    let prequential = &learned.prequential;
     Json(ModelAnswer {
         name: status.model.clone(),
         stamp: ModelStamp::of(&view),
@@ -59,12 +58,18 @@ pub(super) async fn model(State(state): State<AppState>) -> Json<ModelAnswer> {
         params: status.params.clone(),
         users: learned.users.len(),
         items: learned.items.len(),
-        metrics: MetricsAnswer { events: prequential.events(), figures: prequential.metrics() },
+        metrics: MetricsAnswer::of(learned.prequential.sums()),
         rejects: status.rejects(),
         durable_seq: status.durable_seq(),
         lag: status.lag.load().as_ref().clone(),
         snapshot: status.snapshots.load().first().cloned(),
     })
+}
+
+impl MetricsAnswer {
+    pub(super) fn of(sums: &Sums) -> Self {
+        Self { events: sums.events(), figures: sums.metrics() }
+    }
 }
 
 #[derive(Serialize, ToSchema)]

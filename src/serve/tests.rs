@@ -90,14 +90,11 @@ impl Archive for Shelf {
     ) -> Result<LetterPage, Unavailable> {
         let letters = self.letters.lock();
         let passes = |letter: &&StoredLetter| {
-            let at = &letter.position;
-            let at = Position { topic: at.topic.as_str().into(), partition: at.partition, offset: at.offset };
-            reason.as_ref().is_none_or(|reason| *reason == letter.reason) && Some(&at) > after.as_ref()
+            reason.as_ref().is_none_or(|reason| *reason == letter.reason) && Some(&letter.position) > after.as_ref()
         };
         let letters: Vec<_> = letters.iter().filter(passes).take(n).cloned().collect();
         let last = letters.last().map(|letter| letter.position.clone());
         let next = last.filter(|_| letters.len() == n);
-        let next = next.map(|at| Position { topic: at.topic.into(), partition: at.partition, offset: at.offset });
         Ok(LetterPage { letters, next })
     }
 

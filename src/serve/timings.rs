@@ -189,6 +189,7 @@ impl Histogram {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Quantiles {
     /// How many there were.
+    #[serde(rename = "events")]
     pub count: u64,
     /// Half of them took no longer, in milliseconds.
     pub p50_ms: Option<f64>,

@@ -53,8 +53,9 @@ pub fn init(log: &LogConfig) -> Result<(), ConfigError> {
     let newest: BoxedLayer = recent::Keep.boxed();
     // A subscriber that is set already (by an earlier call, or by a test) stays.
     let _ = match otlp::layer(&log.otlp_endpoint)? {
-        // One filter for both: with one for each of them, lines were seen to be lost on threads that had just passed over
-        // a span.
+        // One filter before both: filters of single layers remember on each thread what they were asked last, and where it
+        // was only asked whether something is logged, as the Kafka client asks when it is made, the thread's next line is
+        // taken for that and lost.
         None => tracing_subscriber::registry().with(vec![lines, newest]).with(filter()?).try_init(),
         Some(exported) => {
             let layers: Vec<BoxedLayer> =

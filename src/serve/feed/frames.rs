@@ -60,12 +60,12 @@ impl Frames {
             let now = Now::of(state);
             // The clock and the memory change always, and are nothing new.
             let like = to_json(&now.clone().timeless());
-            made.now.replace(at, like, || to_json(&now));
+            made.now.replace(at, like, to_json(&now));
         }
         if is_old(made.learning.made, at, LEARNING_EVERY) {
             let learning = Learning::of(state);
             let like = learning.like();
-            made.learning.replace(at, like, || to_json(&learning));
+            made.learning.replace(at, like, to_json(&learning));
         }
         if is_old(made.events.0, at, EVENTS_EVERY) {
             let newest = state.status.monitor.newest();
@@ -78,13 +78,13 @@ impl Frames {
 }
 
 impl Kind {
-    fn replace(&mut self, at: Instant, like: String, text: impl FnOnce() -> String) {
+    fn replace(&mut self, at: Instant, like: String, text: String) {
         self.made = Some(at);
         if self.like != like || self.frame.number == 0 {
             self.like = like;
             self.frame.number += 1;
         }
-        self.frame.text = text().into();
+        self.frame.text = text.into();
     }
 }
 

@@ -10,9 +10,9 @@ use crate::decode::Reason;
 use crate::learn;
 use crate::serve::catalog::Entries;
 use crate::serve::metrics::process;
+use crate::serve::model::MetricsAnswer;
 use crate::serve::monitor::{
-    BatchLine, Errors, Histogram, Joint, LearningFigures, Nth, Place, Places, Point, RankingFigures, Recent,
-    StreamFigures,
+    BatchLine, Histogram, Joint, LearningFigures, Nth, Place, Places, Point, RankingFigures, Recent, StreamFigures,
 };
 use crate::serve::status::{Phase, Trouble};
 use crate::serve::timings::Quantiles;
@@ -83,27 +83,14 @@ pub(super) struct Now {
     lag: Vec<Lag>,
     troubles: Vec<Trouble>,
     rejects: BTreeMap<Reason, u64>,
-    freshness: Freshness,
+    /// From when the log had an event until answers have learned it, over the last minute.
+    freshness: Quantiles,
     batches: Vec<BatchLine>,
     streams: usize,
     memory_bytes: Option<u64>,
     replay: Option<Replay>,
     drift: Drift,
     warnings: Vec<telemetry::Recent>,
-}
-
-/// From when the log had an event until answers have learned it, over the last minute.
-#[derive(Clone, Debug, Serialize)]
-struct Freshness {
-    events: u64,
-    p50_ms: Option<f64>,
-    p99_ms: Option<f64>,
-}
-
-impl From<Quantiles> for Freshness {
-    fn from(Quantiles { count: events, p50_ms, p99_ms }: Quantiles) -> Self {
-        Self { events, p50_ms, p99_ms }
-    }
 }
 
 /// What the detector of drift says.
@@ -146,7 +133,7 @@ impl Now {
             lag: status.lag.load().as_ref().clone(),
             troubles: status.troubles(),
             rejects: status.rejects(),
-            freshness: Freshness::from(status.timings.freshness.recent()),
+            freshness: status.timings.freshness.recent(),
             batches,
             streams: state.kept.streams.count(),
             memory_bytes: process::resident_bytes(),
@@ -169,8 +156,8 @@ impl Now {
 pub(super) struct Learning {
     seq: u64,
     /// Over every event ever.
-    all: Errors,
-    window: Errors,
+    all: MetricsAnswer,
+    window: MetricsAnswer,
     ranking: RankingFigures,
     curve: Vec<Point>,
     marks: Vec<Mark>,
@@ -190,21 +177,14 @@ struct Mark {
 impl Learning {
     pub(super) fn of(state: &AppState) -> Self {
         let view = state.published.load();
-        let prequential = &view.learned().prequential;
-        let figures = prequential.metrics();
-        let all = Errors {
-            events: prequential.events(),
-            mae: figures.mae,
-            rmse: figures.rmse,
-            mean_mae: figures.mean_mae,
-            mean_rmse: figures.mean_rmse,
-        };
+        let all = MetricsAnswer::of(view.learned().prequential.sums());
         let LearningFigures { window, ranking, curve, nth, histogram, joint } = state.status.monitor.learning();
         let snapshots = state.status.snapshots.load();
         let taken = snapshots.iter().take(MARKED);
         let taken = taken.map(|taken| Mark { seq: taken.seq, kind: "snapshot", at_ms: Some(taken.created_at_ms) });
         let drifted = view.learned().drift.marks().iter().map(|seq| Mark { seq: *seq, kind: "drift", at_ms: None });
         let marks = taken.chain(drifted).collect();
+        let window = MetricsAnswer::of(&window);
         Self { seq: view.version().seq, all, window, ranking, curve, marks, nth, histogram, joint }
     }
 

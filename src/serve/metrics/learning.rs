@@ -6,8 +6,9 @@ use prometheus_client::registry::Unit;
 
 use super::families::{Families, Labels};
 use crate::learn::LearnedState;
+use crate::learn::prequential::{Metrics, Sums};
 use crate::serve::Status;
-use crate::serve::monitor::{Errors, Judged, RankingFigures};
+use crate::serve::monitor::{Judged, RankingFigures};
 use crate::telemetry::now_ms;
 
 pub(super) fn encode(out: &mut Families<'_>, status: &Status, learned: &LearnedState) -> fmt::Result {
@@ -30,19 +31,17 @@ pub(super) fn encode(out: &mut Families<'_>, status: &Status, learned: &LearnedS
 }
 
 /// Test-then-learn errors, each with who made it (`of`) and over which events (`over`): the newest ten thousand are the window.
-fn encode_errors(out: &mut Families<'_>, learned: &LearnedState, window: &Errors) -> fmt::Result {
-    let scored = learned.prequential.events();
-    out.counters("freshet_events_scored", "Ratings that were predicted before they were learned", [(vec![], scored)])?;
+fn encode_errors(out: &mut Families<'_>, learned: &LearnedState, window: &Sums) -> fmt::Result {
+    let all = learned.prequential.sums();
+    let scored = [(vec![], all.events())];
+    out.counters("freshet_events_scored", "Ratings that were predicted before they were learned", scored)?;
     // Before the first rating there is no error, which is not an error of 0.
-    let all = (scored > 0).then(|| learned.prequential.metrics());
-    let all = all.map(|all| ("all", [all.mae, all.mean_mae], [all.rmse, all.mean_rmse]));
-    let window = (window.events > 0).then_some(window);
-    let window = window.map(|last| ("window", [last.mae, last.mean_mae], [last.rmse, last.mean_rmse]));
-    let both: Vec<_> = all.into_iter().chain(window).collect();
-    let mae = both.iter().flat_map(|(over, mae, _)| of_each(["model", "mean"], over, *mae));
+    let both = [("all", all), ("window", window)].into_iter().filter(|(_, sums)| sums.events() > 0);
+    let both: Vec<(&str, Metrics)> = both.map(|(over, sums)| (over, sums.metrics())).collect();
+    let mae = both.iter().flat_map(|(over, of)| of_each(["model", "mean"], over, [of.mae, of.mean_mae]));
     let help = "Mean absolute error, test-then-learn, of the model and of the running mean";
     out.gauges("freshet_mae", help, None, mae)?;
-    let rmse = both.iter().flat_map(|(over, _, rmse)| of_each(["model", "mean"], over, *rmse));
+    let rmse = both.iter().flat_map(|(over, of)| of_each(["model", "mean"], over, [of.rmse, of.mean_rmse]));
     let help = "Root mean squared error, test-then-learn, of the model and of the running mean";
     out.gauges("freshet_rmse", help, None, rmse)
 }
@@ -52,7 +51,7 @@ fn encode_errors(out: &mut Families<'_>, learned: &LearnedState, window: &Errors
 fn encode_lists(out: &mut Families<'_>, ranking: &RankingFigures) -> fmt::Result {
     let judged = [(vec![], ranking.all.ranked)];
     out.counters("freshet_lists_judged", "Events whose user's list was judged by them", judged)?;
-    let both: Vec<(&str, &Judged)> = [("all", &ranking.all), ("window", &ranking.window)].into();
+    let both: [(&str, &Judged); 2] = [("all", &ranking.all), ("window", &ranking.window)];
     let judged = || both.iter().filter(|(_, judged)| judged.ranked > 0);
     let who = ["model", "popular", "trending"];
     let rates = judged().flat_map(|(over, by)| of_each(who, over, [by.model.hr, by.popular.hr, by.trending.hr]));

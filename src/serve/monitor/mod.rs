@@ -21,13 +21,14 @@ use parking_lot::Mutex;
 use super::timings::BatchTimes;
 use crate::decode::Event;
 use crate::gather::MicroBatch;
+use crate::learn::prequential::Sums;
 use crate::learn::{self, Outcome};
 use crate::publish::{Standing, View};
 use crate::telemetry::now_ms;
 
 pub use joint::{Histogram, Joint};
 pub(super) use places::{Place, Places};
-pub use quality::{Errors, Nth, Point};
+pub use quality::{Nth, Point};
 pub use ranking::{Judged, RankingFigures, Scores};
 pub use recent::Recent;
 pub use timeline::BatchLine;
@@ -87,7 +88,7 @@ pub struct StreamFigures {
 #[derive(Clone, Debug)]
 pub struct LearningFigures {
     /// Over the newest events.
-    pub window: Errors,
+    pub window: Sums,
     /// Of lists.
     pub ranking: RankingFigures,
     /// How the window's figures went, the newest last.

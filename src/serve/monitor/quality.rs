@@ -10,6 +10,7 @@ use super::LearnedEvents;
 use super::joint::{Counts, Histogram, Joint};
 use super::ranking::Judged;
 use crate::learn::params::RatingRange;
+use crate::learn::prequential::{Metrics, Sums};
 
 /// Events in the window.
 const WINDOW: usize = 10_000;
@@ -22,21 +23,6 @@ const FIRST_STRIDE: u64 = 50;
 
 /// The last `n` of each group of a user's `n`-th events.
 const NTH: [u64; 8] = [1, 2, 5, 10, 20, 50, 100, u64::MAX];
-
-/// Errors over some events, with those of the running mean beside them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
-pub struct Errors {
-    /// How many.
-    pub events: u64,
-    /// Mean absolute error of the model.
-    pub mae: f64,
-    /// Root mean squared error of the model.
-    pub rmse: f64,
-    /// Mean absolute error of the running mean.
-    pub mean_mae: f64,
-    /// Root mean squared error of the running mean.
-    pub mean_rmse: f64,
-}
 
 /// The errors of a user's first events, second events, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
@@ -67,43 +53,10 @@ pub struct Point {
     trending_ndcg: Option<f64>,
 }
 
-/// Sums of absolute and squared errors of the model and of the running mean.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    events: u64,
-    absolute: [f64; 2],
-    squared: [f64; 2],
-}
-
-impl Sums {
-    fn add(&mut self, errors: [f32; 2]) {
-        self.events += 1;
-        for (by, error) in errors.map(f64::from).into_iter().enumerate() {
-            self.absolute[by] += error.abs();
-            self.squared[by] += error * error;
-        }
-    }
-
-    fn remove(&mut self, errors: [f32; 2]) {
-        self.events -= 1;
-        for (by, error) in errors.map(f64::from).into_iter().enumerate() {
-            self.absolute[by] -= error.abs();
-            self.squared[by] -= error * error;
-        }
-    }
-
-    fn errors(&self) -> Errors {
-        let mean = |sum: f64| sum.max(0.0) / self.events.max(1) as f64;
-        let [mae, mean_mae] = self.absolute.map(mean);
-        let [rmse, mean_rmse] = self.squared.map(|sum| mean(sum).sqrt());
-        Errors { events: self.events, mae, rmse, mean_mae, mean_rmse }
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Quality {
     sums: Sums,
-    newest: VecDeque<[f32; 2]>,
+    newest: VecDeque<[f64; 2]>,
     nth: [Sums; NTH.len()],
     counts: Counts,
     curve: Vec<Point>,
@@ -140,8 +93,8 @@ impl Quality {
     }
 
     /// Takes in one event, and returns the errors of the model and of the running mean.
-    pub(super) fn add(&mut self, predicted: f32, mean: f32, target: f32, range: RatingRange) -> [f32; 2] {
-        let errors = [predicted - target, mean - target];
+    pub(super) fn add(&mut self, predicted: f32, mean: f32, target: f32, range: RatingRange) -> [f64; 2] {
+        let errors = [predicted, mean].map(|guess| f64::from(guess) - f64::from(target));
         if self.newest.len() == WINDOW
             && let Some(oldest) = self.newest.pop_front()
         {
@@ -155,7 +108,7 @@ impl Quality {
 
     /// Adds a point to the curve if one is due after the event `seq`.
     pub(super) fn draw(&mut self, seq: u64, judged: &Judged) {
-        if self.sums.events == 0 || self.curve.last().is_some_and(|last| seq < last.seq + self.stride) {
+        if self.sums.events() == 0 || self.curve.last().is_some_and(|last| seq < last.seq + self.stride) {
             return;
         }
         if self.curve.len() == POINTS {
@@ -166,7 +119,7 @@ impl Quality {
             });
             self.stride *= 2;
         }
-        let Errors { mae, rmse, mean_mae, mean_rmse, .. } = self.window();
+        let Metrics { mae, rmse, mean_mae, mean_rmse } = self.sums.metrics();
         let [mae, rmse, mean_mae, mean_rmse] = [mae, rmse, mean_mae, mean_rmse].map(shortened);
         let of = |score: f64| (judged.ranked > 0).then(|| shortened(score));
         let Judged { model, popular, trending, .. } = judged;
@@ -185,8 +138,8 @@ impl Quality {
         });
     }
 
-    pub(super) fn window(&self) -> Errors {
-        self.sums.errors()
+    pub(super) fn window(&self) -> Sums {
+        self.sums.clone()
     }
 
     pub(super) fn curve(&self) -> Vec<Point> {
@@ -197,8 +150,8 @@ impl Quality {
         let group = |(place, sums): (usize, &Sums)| {
             let from = if place == 0 { 1 } else { NTH[place - 1] + 1 };
             let to = Some(NTH[place]).filter(|last| *last < u64::MAX);
-            let Errors { events, mae, mean_mae, .. } = sums.errors();
-            Nth { from, to, events, mae, mean_mae }
+            let Metrics { mae, mean_mae, .. } = sums.metrics();
+            Nth { from, to, events: sums.events(), mae, mean_mae }
         };
         self.nth.iter().enumerate().map(group).collect()
     }

@@ -63,8 +63,8 @@ fn the_figures_of_all_events_are_those_of_the_model_itself() {
         learning.learn(&events);
     }
     let (figures, view) = (learning.monitor.learning(), &learning.newest);
-    let (window, model) = (figures.window, view.learned().prequential.metrics());
-    assert_eq!(window.events, 210);
+    let (window, model) = (figures.window.metrics(), view.learned().prequential.metrics());
+    assert_eq!(figures.window.events(), 210);
     for (ours, its) in [
         (window.mae, model.mae),
         (window.rmse, model.rmse),
@@ -95,8 +95,8 @@ fn after_a_restart_the_newest_events_are_there_again() {
     let again = Monitor::default();
     again.recall(&stored, &learning.newest);
     let after = again.learning();
-    assert_eq!((after.window.events, &after.histogram), (45, &before.histogram));
-    assert!((after.window.mean_rmse - before.window.mean_rmse).abs() < 1e-6, "{after:?}");
+    assert_eq!((after.window.events(), &after.histogram), (45, &before.histogram));
+    assert!((after.window.metrics().mean_rmse - before.window.metrics().mean_rmse).abs() < 1e-6, "{after:?}");
     assert_eq!((again.newest().len(), again.newest()[19].seq, again.newest()[19].at_ms), (20, 45, None));
     again.recall(&[], &View::default());
 }
@@ -123,7 +123,7 @@ fn what_is_kept_is_bounded() {
         learning.learn(&events);
     }
     let (stream, figures) = (learning.monitor.stream(), learning.monitor.learning());
-    assert_eq!((stream.batches.len(), figures.window.events), (120, 10_000));
+    assert_eq!((stream.batches.len(), figures.window.events()), (120, 10_000));
     assert!(figures.curve.len() <= 240, "{}", figures.curve.len());
     let newest = learning.monitor.newest();
     let seqs: Vec<_> = newest.iter().map(|event| event.seq).collect();

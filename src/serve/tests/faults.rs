@@ -1,10 +1,10 @@
 //! What a person looks at when something is wrong, and the map: dead letters, snapshots, the search for a user.
 
 use super::*;
-use crate::serve::dead_letters::{LetterPosition, RefusedLetter};
+use crate::serve::dead_letters::RefusedLetter;
 
-fn at(offset: i64) -> LetterPosition {
-    LetterPosition { topic: "a/b".into(), partition: 0, offset }
+fn at(offset: i64) -> Position {
+    Position { topic: "a/b".into(), partition: 0, offset }
 }
 
 fn letter(offset: i64, reason: &str) -> StoredLetter {
