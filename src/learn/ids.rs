@@ -5,7 +5,25 @@
 
 use std::sync::Arc;
 
-use super::blocks::{BLOCK_ROWS, Blocks, Shared};
+use serde::Serialize;
+
+use super::blocks::{Blocks, Shared};
+use super::tables::{Row, take};
+
+/// Ids in a block.
+const ROWS: usize = <Arc<str>>::SHARED;
+
+impl Row for Arc<str> {
+    const KIND: u8 = 2;
+
+    fn to_stored(&self) -> impl Serialize {
+        &**self
+    }
+
+    fn from_stored(bytes: &[u8]) -> Result<(Self, &[u8]), String> {
+        take::<&str>(bytes).map(|(id, rest)| (id.into(), rest))
+    }
+}
 
 /// Ids as readers see them.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +33,7 @@ pub struct IdTable {
 }
 
 impl IdTable {
-    /// Takes up names as a snapshot holds them: blocks of [`BLOCK_ROWS`], in index order.
+    /// Takes up names as a snapshot holds them: blocks in index order.
     #[must_use]
     pub fn from_names(names: Shared<Vec<Arc<str>>>) -> Self {
         let index = names.iter().flat_map(|block| block.iter().cloned()).zip(0..).collect();
@@ -43,7 +61,7 @@ impl IdTable {
     /// The id at a dense index, if there is one.
     #[must_use]
     pub fn name(&self, index: u32) -> Option<&Arc<str>> {
-        self.names.get(index as usize / BLOCK_ROWS)?.get(index as usize % BLOCK_ROWS)
+        self.names.get(index as usize / ROWS)?.get(index as usize % ROWS)
     }
 
     /// Names in blocks, in index order.
@@ -72,9 +90,9 @@ impl Ids {
         }
         let index = u32::try_from(self.index.len()).expect("memory ends before 2^32 ids");
         let name: Arc<str> = id.into();
-        let block = index as usize / BLOCK_ROWS;
+        let block = index as usize / ROWS;
         if block == self.names.len() {
-            self.names.push(Vec::with_capacity(BLOCK_ROWS));
+            self.names.push(Vec::with_capacity(ROWS));
         }
         self.names.get_mut(block).push(Arc::clone(&name));
         self.index.insert(name, index);

@@ -65,17 +65,14 @@ fn kinds() -> impl Strategy<Value = (LearnerKind, LearnerKind)> {
 fn bytes(state: &LearnedState) -> BTreeMap<String, Vec<u8>> {
     let mut all =
         BTreeMap::from([("figures".to_owned(), to_scalars(&(&state.prequential, &state.intervals, &state.drift)))]);
-    let mut errors = Vec::new();
-    state.errors.table("errors").blocks.iter().for_each(|block| block.write(&mut errors));
-    all.insert("errors".to_owned(), errors);
+    let content = |table: &Table| table.stored().flat_map(|(_, bytes)| bytes).collect::<Vec<u8>>();
+    all.insert("errors".to_owned(), content(&state.errors.table("errors")));
     all.insert("users".to_owned(), format!("{:?}", state.users.names()).into_bytes());
     all.insert("items".to_owned(), format!("{:?}", state.items.names()).into_bytes());
     for (name, model) in [("rating", &*state.rating), ("ranking", state.ranking())] {
         all.insert(format!("{name} scalars"), model.scalars());
         for table in model.tables() {
-            let mut bytes = table.rows.to_le_bytes().to_vec();
-            table.blocks.iter().for_each(|block| block.write(&mut bytes));
-            all.insert(format!("{name} {}", table.name), bytes);
+            all.insert(format!("{name} {}", table.name), [&table.rows.to_le_bytes()[..], &content(&table)].concat());
         }
     }
     all
@@ -83,13 +80,7 @@ fn bytes(state: &LearnedState) -> BTreeMap<String, Vec<u8>> {
 
 /// The model as a store has it.
 fn stored(model: &dyn Model) -> Tables {
-    let block = |block: &Arc<dyn tables::Codec>| {
-        let mut bytes = Vec::new();
-        block.write(&mut bytes);
-        (block.kind(), bytes)
-    };
-    let part = |table: Table| (table.name, (table.rows, table.blocks.iter().map(block).collect()));
-    Tables { parts: model.tables().into_iter().map(part).collect() }
+    Tables::of(model.tables())
 }
 
 /// Every score and rating of a model, bit for bit, for users and items beyond those that it knows.

@@ -6,13 +6,48 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use crate::learn::Outcome;
-use crate::learn::blocks::{BLOCK_ROWS, Blocks, Shared};
+use crate::learn::blocks::{Blocks, Shared};
+use crate::learn::tables::{Row, take};
 
-/// Seen items of [`BLOCK_ROWS`] users, each a bitmap of dense item indexes.
+/// Seen items of some users, each a bitmap of dense item indexes.
 pub type SeenBlock = Vec<Arc<RoaringBitmap>>;
 
-/// Positive events of [`BLOCK_ROWS`] items.
+/// Positive events of some items.
 pub type CountBlock = Vec<u64>;
+
+/// As differences of the sorted indexes: the one form of a set, whatever its history.
+impl Row for Arc<RoaringBitmap> {
+    const KIND: u8 = 4;
+    const SHARED: usize = 8;
+
+    fn to_stored(&self) -> impl Serialize {
+        let mut last = 0;
+        self.iter().map(|item| item - std::mem::replace(&mut last, item)).collect::<Vec<u32>>()
+    }
+
+    fn from_stored(bytes: &[u8]) -> Result<(Self, &[u8]), String> {
+        let (differences, rest) = take::<Vec<u32>>(bytes)?;
+        let items = differences.into_iter().scan(0_u32, |last, difference| {
+            *last = last.wrapping_add(difference);
+            Some(*last)
+        });
+        let seen = RoaringBitmap::from_sorted_iter(items).map_err(|error| error.to_string())?;
+        Ok((Arc::new(seen), rest))
+    }
+}
+
+impl Row for u64 {
+    const KIND: u8 = 5;
+    const SHARED: usize = 64;
+
+    fn to_stored(&self) -> impl Serialize {
+        self
+    }
+
+    fn from_stored(bytes: &[u8]) -> Result<(Self, &[u8]), String> {
+        take(bytes)
+    }
+}
 
 /// Positive events of anybody after which one counts half in each window of [`Recent`].
 pub const HALF_LIVES: [f64; 3] = [200.0, 2_000.0, 20_000.0];
@@ -49,7 +84,21 @@ impl Recent {
     }
 }
 
-/// Recent positive events of [`BLOCK_ROWS`] items.
+impl Row for Recent {
+    const KIND: u8 = 13;
+    const SHARED: usize = 16;
+
+    fn to_stored(&self) -> impl Serialize {
+        self
+    }
+
+    fn from_stored(bytes: &[u8]) -> Result<(Self, &[u8]), String> {
+        let (recent, rest) = take::<Self>(bytes)?;
+        if recent.is_whole() { Ok((recent, rest)) } else { Err("it holds a count that is none".into()) }
+    }
+}
+
+/// Recent positive events of some items.
 pub type RecentBlock = Vec<Recent>;
 
 /// History as readers see it.
@@ -67,14 +116,13 @@ impl HistoryTables {
     /// Positive events of an item.
     #[must_use]
     pub fn liked(&self, item: u32) -> u64 {
-        let block = self.counts.get(item as usize / BLOCK_ROWS);
-        block.and_then(|block| block.get(item as usize % BLOCK_ROWS)).copied().unwrap_or(0)
+        get(&self.counts, item).copied().unwrap_or(0)
     }
 
     /// Items that a user has had an event with.
     #[must_use]
     pub fn seen(&self, user: u32) -> Option<&RoaringBitmap> {
-        self.seen.get(user as usize / BLOCK_ROWS)?.get(user as usize % BLOCK_ROWS).map(Arc::as_ref)
+        get(&self.seen, user).map(Arc::as_ref)
     }
 
     /// Positive events of anybody.
@@ -117,11 +165,15 @@ impl History {
     }
 }
 
+fn get<T: Row>(blocks: &Shared<Vec<T>>, index: u32) -> Option<&T> {
+    blocks.get(index as usize / T::SHARED)?.get(index as usize % T::SHARED)
+}
+
 /// The row at a dense index, added with those before it where it is not there.
-fn row<T: Clone + Default>(blocks: &mut Blocks<Vec<T>>, index: u32) -> &mut T {
-    let (block, row) = (index as usize / BLOCK_ROWS, index as usize % BLOCK_ROWS);
+fn row<T: Row>(blocks: &mut Blocks<Vec<T>>, index: u32) -> &mut T {
+    let (block, row) = (index as usize / T::SHARED, index as usize % T::SHARED);
     while block >= blocks.len() {
-        blocks.push(Vec::with_capacity(BLOCK_ROWS));
+        blocks.push(Vec::with_capacity(T::SHARED));
     }
     let rows = blocks.get_mut(block);
     if row >= rows.len() {

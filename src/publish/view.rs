@@ -5,11 +5,12 @@ use roaring::RoaringBitmap;
 use crate::consume::Offsets;
 use crate::gather::MicroBatch;
 use crate::learn::LearnedState;
-use crate::learn::blocks::{BLOCK_ROWS, Shared};
+use crate::learn::blocks::Shared;
 use crate::learn::drift::Drift;
 use crate::learn::intervals::{Intervals, UserErrors};
+use crate::learn::tables::Row;
 
-use super::history::HistoryTables;
+use super::history::{HistoryTables, Recent};
 use super::query::Query;
 use super::topn::{Scored, top_n};
 
@@ -73,7 +74,7 @@ impl View {
         match addition {
             Addition::Intervals => {
                 (self.learned.intervals, self.learned.errors) = (Intervals::default(), UserErrors::default());
-                self.history.recent = Shared::new();
+                self.history.recent = Shared::default();
             }
             Addition::Drift => self.learned.drift = Drift::default(),
         }
@@ -157,7 +158,7 @@ impl View {
     pub fn trending(&self, window: usize) -> Vec<f32> {
         let now = self.history.positives();
         let mut scores = self.room();
-        for (block, scores) in self.history.recent.iter().zip(scores.chunks_mut(BLOCK_ROWS)) {
+        for (block, scores) in self.history.recent.iter().zip(scores.chunks_mut(Recent::SHARED)) {
             scores.iter_mut().zip(block.iter()).for_each(|(score, recent)| *score = recent.at(now, window) as f32);
         }
         scores
@@ -195,7 +196,7 @@ impl View {
 
     /// Puts no number in the place of what nobody liked.
     pub(super) fn keep_liked(&self, scores: &mut [f32]) {
-        for (block, scores) in self.history.counts.iter().zip(scores.chunks_mut(BLOCK_ROWS)) {
+        for (block, scores) in self.history.counts.iter().zip(scores.chunks_mut(u64::SHARED)) {
             for (liked, score) in block.iter().zip(scores) {
                 *score = if *liked == 0 { f32::NAN } else { *score };
             }

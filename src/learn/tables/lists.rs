@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::{Block, Codec, Frozen, Live, Read, Storage, Table, Tables};
+use super::{Block, Frozen, Live, Read, Storage, Table, Tables};
 use crate::learn::blocks::Blocks;
 
 /// Rows in a block of [`Lists`]. A row is shared by itself, so that a write copies one row and not the block.
@@ -34,26 +34,20 @@ impl<T> Default for ListBlock<T> {
     }
 }
 
-impl<T: Entry> Codec for ListBlock<T> {
-    fn kind(&self) -> u8 {
-        Self::KIND
-    }
+impl<T: Entry> Block for ListBlock<T> {
+    const KIND: u8 = T::KIND;
 
-    fn write(&self, bytes: &mut Vec<u8>) {
+    fn write(blocks: &[Arc<Self>], bytes: &mut Vec<u8>) {
         let mut words = Vec::new();
-        for row in &self.0 {
+        for row in blocks.iter().flat_map(|block| &block.0) {
             words.clear();
             words.push(row.len() as u32);
             row.iter().for_each(|entry| entry.write(&mut words));
             bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         }
     }
-}
 
-impl<T: Entry> Block for ListBlock<T> {
-    const KIND: u8 = T::KIND;
-
-    fn read(bytes: &[u8]) -> Result<Self, String> {
+    fn read(bytes: &[u8]) -> Result<Vec<Self>, String> {
         let (words, odd) = bytes.as_chunks::<4>();
         if !odd.is_empty() {
             return Err(format!("{} bytes are left over after the last word", odd.len()));
@@ -70,7 +64,7 @@ impl<T: Entry> Block for ListBlock<T> {
         if rows.len() > LIST_ROWS {
             return Err(format!("{} lists; a block has {LIST_ROWS} at most", rows.len()));
         }
-        Ok(Self(rows))
+        Ok(vec![Self(rows)])
     }
 }
 
@@ -148,8 +142,9 @@ impl<T: Entry> Lists<Frozen, T> {
     /// What is wrong with them.
     pub fn read(tables: &mut Tables, name: &str) -> Result<Self, String> {
         let (len, blocks) = tables.take::<ListBlock<T>>(name)?;
-        let rows: usize = blocks.iter().map(|block| block.0.len()).sum();
-        let full = blocks.iter().rev().skip(1).all(|block| block.0.len() == LIST_ROWS);
+        let blocks_of = blocks.as_slice();
+        let rows: usize = blocks_of.iter().map(|block| block.0.len()).sum();
+        let full = blocks_of.iter().rev().skip(1).all(|block| block.0.len() == LIST_ROWS);
         if rows != len || !full {
             return Err(format!("{name} has {rows} lists in its blocks and should have {len}"));
         }

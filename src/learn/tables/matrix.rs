@@ -1,39 +1,53 @@
 //! Rows of one width: factors, biases, counts, covariances.
 
-use ndarray::Array2;
+use std::sync::Arc;
 
-use super::{Block, Codec, Frozen, Live, Read, Storage, Table, Tables};
+use ndarray::{Array2, ArrayView2, Axis};
+
+use super::{Block, Frozen, Live, Read, Storage, Stores, Table, Tables};
 use crate::learn::blocks::Blocks;
 
-/// Most floats in a block of a [`Matrix`]: what the first write after a publish copies at most (32 KiB).
-const BLOCK_FLOATS: usize = 8192;
+/// Most floats in a block: what the first write after a publish copies at most (2 KiB), if a row is no longer.
+const BLOCK_FLOATS: usize = 576;
 
-/// Most rows in a block of a [`Matrix`].
+/// Most floats that are stored as one (32 KiB), if a row is no longer.
+const STORED_FLOATS: usize = 8192;
+
+/// Most rows in a block, and of what is stored as one.
 const MOST_ROWS: usize = 128;
 
-/// Rows of floats, shape `(block rows, width)`; those not in use are zero.
+/// Rows of floats, shape `(block_rows, width)`; those not in use are zero.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct FloatBlock(pub Array2<f32>);
-
-impl Codec for FloatBlock {
-    fn kind(&self) -> u8 {
-        Self::KIND
-    }
-
-    fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend((self.0.ncols() as u32).to_le_bytes());
-        bytes.extend(self.0.iter().flat_map(|value| value.to_le_bytes()));
-    }
+pub struct FloatBlock {
+    width: usize,
+    values: Box<[f32]>,
 }
 
-impl Block for FloatBlock {
-    const KIND: u8 = 7;
+impl FloatBlock {
+    fn zeros(width: usize) -> Self {
+        Self { width, values: vec![0.0; block_rows(width) * width].into() }
+    }
 
-    fn read(bytes: &[u8]) -> Result<Self, String> {
+    /// A row of the block.
+    #[inline]
+    fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.width..(row + 1) * self.width]
+    }
+
+    #[inline]
+    fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        &mut self.values[row * self.width..(row + 1) * self.width]
+    }
+
+    /// The rows that are stored as one, shape `(stored_rows, width)`.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn stored(bytes: &[u8]) -> Result<Array2<f32>, String> {
         let (width, rest) = bytes.split_first_chunk::<4>().ok_or("it is cut short")?;
         let width = u32::from_le_bytes(*width) as usize;
         let (values, odd) = rest.as_chunks::<4>();
-        let rows = block_rows(width);
+        let rows = stored_rows(width);
         if !odd.is_empty() || Some(values.len()) != rows.checked_mul(width) {
             return Err(format!("{} bytes are no {rows} rows of {width} floats", rest.len()));
         }
@@ -41,14 +55,48 @@ impl Block for FloatBlock {
         if !values.iter().all(|value| value.is_finite()) {
             return Err("it holds a value that is not finite".into());
         }
-        Array2::from_shape_vec((rows, width), values).map(Self).map_err(|error| error.to_string())
+        Array2::from_shape_vec((rows, width), values).map_err(|error| error.to_string())
+    }
+}
+
+impl Block for FloatBlock {
+    const KIND: u8 = 7;
+
+    fn together(&self) -> usize {
+        stored_rows(self.width) / block_rows(self.width)
+    }
+
+    fn write(blocks: &[Arc<Self>], bytes: &mut Vec<u8>) {
+        let width = blocks.first().map_or(0, |first| first.width);
+        bytes.extend((width as u32).to_le_bytes());
+        let begin = bytes.len();
+        for block in blocks {
+            bytes.extend(block.values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        bytes.resize(begin + stored_rows(width) * width * size_of::<f32>(), 0);
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<Self>, String> {
+        let stored = Self::stored(bytes)?;
+        let width = stored.ncols();
+        let block = |rows: ArrayView2<f32>| Self { width, values: rows.iter().copied().collect() };
+        Ok(stored.axis_chunks_iter(Axis(0), block_rows(width)).map(block).collect())
     }
 }
 
 /// Rows in a block of this width: a power of two, so that a row is found by a shift.
 pub(super) const fn block_rows(width: usize) -> usize {
+    rows_of(width, BLOCK_FLOATS)
+}
+
+/// Rows of this width that are stored as one: a power of two, and of the blocks' rows a multiple.
+pub(super) const fn stored_rows(width: usize) -> usize {
+    rows_of(width, STORED_FLOATS)
+}
+
+const fn rows_of(width: usize, floats: usize) -> usize {
     let mut rows = MOST_ROWS;
-    while rows > 1 && rows * width > BLOCK_FLOATS {
+    while rows > 1 && rows * width > floats {
         rows /= 2;
     }
     rows
@@ -98,8 +146,7 @@ impl<S: Storage> Matrix<S> {
     #[must_use]
     pub fn row(&self, index: u32) -> &[f32] {
         let (block, row) = self.place(index);
-        let values = self.blocks.block(block).0.as_slice().expect("blocks are made in standard layout");
-        &values[row * self.width..(row + 1) * self.width]
+        self.blocks.block(block).row(row)
     }
 
     /// One row, if it is there.
@@ -139,7 +186,7 @@ impl Matrix<Live> {
     fn grow(&mut self, index: u32, mut fill: impl FnMut(u32, &mut [f32])) {
         for new in self.len as u32..=index {
             if self.place(new).0 == self.blocks.len() {
-                self.blocks.push(FloatBlock(Array2::zeros((1 << self.shift, self.width))));
+                self.blocks.push(FloatBlock::zeros(self.width));
             }
             self.len = new as usize + 1;
             fill(new, self.row_mut(new));
@@ -153,8 +200,7 @@ impl Matrix<Live> {
     #[inline]
     pub fn row_mut(&mut self, index: u32) -> &mut [f32] {
         let (block, row) = self.place(index);
-        let values = self.blocks.get_mut(block).0.as_slice_mut().expect("blocks are made in standard layout");
-        &mut values[row * self.width..(row + 1) * self.width]
+        self.blocks.get_mut(block).row_mut(row)
     }
 
     /// Hands readers every row. Costs what changed since the last call.
@@ -183,10 +229,13 @@ impl Matrix<Frozen> {
     pub fn read(tables: &mut Tables, name: &str, width: usize) -> Result<Self, String> {
         let (len, blocks) = tables.take::<FloatBlock>(name)?;
         let shift = block_rows(width).trailing_zeros();
-        let fits = blocks.iter().all(|block| block.0.ncols() == width);
-        if !fits || len > blocks.len() << shift || (len + (1 << shift) - 1) >> shift != blocks.len() {
+        let fits = blocks.iter().all(|block| block.width == width);
+        let (wanted, stored) = (len.div_ceil(1 << shift), len.div_ceil(stored_rows(width)));
+        if !fits || Stores::len(&blocks) != stored || blocks.len() < wanted {
             return Err(format!("{name} is not {len} rows of {width} floats"));
         }
+        // What was stored to fill up the last ones is no block of its own.
+        let blocks = blocks.as_slice()[..wanted].iter().cloned().collect();
         Ok(Self { width, shift, len, blocks })
     }
 }

@@ -6,35 +6,93 @@
 
 mod lists;
 mod matrix;
+mod rows;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 pub use lists::{Entry, ListBlock, Lists};
 pub use matrix::{FloatBlock, Matrix};
+pub use rows::{Row, take};
 
 use super::blocks::{Blocks, Shared};
 
-/// A block as bytes: what a store keeps of it, and what its hash is over.
-pub trait Codec: Debug + Send + Sync {
+/// A kind of block. What a store keeps under one hash may be several blocks: they are small, so that little is copied when
+/// one is written, and there are few things to store.
+pub trait Block: Clone + Debug + Default + Send + Sync + 'static {
     /// What kind of block it is. Never give a number another meaning.
-    fn kind(&self) -> u8;
-
-    /// Appends its content; equal blocks give equal bytes.
-    fn write(&self, bytes: &mut Vec<u8>);
-}
-
-/// A kind of block that can be read back.
-pub trait Block: Codec + Clone + Default + 'static {
-    /// What [`Codec::kind`] gives for every block of this type.
     const KIND: u8;
 
-    /// The block.
+    /// Blocks that are stored as one.
+    fn together(&self) -> usize {
+        1
+    }
+
+    /// Appends the content of blocks that are stored as one, [`Block::together`] of them or fewer at the end; equal blocks
+    /// give equal bytes.
+    fn write(blocks: &[Arc<Self>], bytes: &mut Vec<u8>);
+
+    /// The blocks.
     ///
     /// # Errors
     /// What is wrong with the bytes.
-    fn read(bytes: &[u8]) -> Result<Self, String>;
+    fn read(bytes: &[u8]) -> Result<Vec<Self>, String>;
+}
+
+/// Blocks of any kind as a store keeps them.
+pub trait Stores: Debug + Send + Sync {
+    /// What kind of blocks they are.
+    fn kind(&self) -> u8;
+
+    /// In how many parts they are stored.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends the content of one part.
+    fn write(&self, part: usize, bytes: &mut Vec<u8>);
+
+    /// Whether a part is that of others, without a look at what is in it.
+    fn shares(&self, part: usize, others: &dyn Stores) -> bool;
+
+    /// The blocks as what they are.
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<B: Block> Shared<B> {
+    fn part(&self, part: usize) -> &[Arc<B>] {
+        let together = self.get(0).map_or(1, B::together);
+        self.as_slice().chunks(together).nth(part).unwrap_or_default()
+    }
+}
+
+impl<B: Block> Stores for Shared<B> {
+    fn kind(&self) -> u8 {
+        B::KIND
+    }
+
+    fn len(&self) -> usize {
+        self.get(0).map_or(0, |first| self.as_slice().len().div_ceil(first.together()))
+    }
+
+    fn write(&self, part: usize, bytes: &mut Vec<u8>) {
+        B::write(self.part(part), bytes);
+    }
+
+    fn shares(&self, part: usize, others: &dyn Stores) -> bool {
+        let Some(others) = others.as_any().downcast_ref::<Self>() else { return false };
+        let (own, others) = (self.part(part), others.part(part));
+        own.len() == others.len() && own.iter().zip(others).all(|(own, other)| Arc::ptr_eq(own, other))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 /// Blocks to read, wherever they are.
@@ -90,27 +148,28 @@ pub struct Table {
     /// Rows in it.
     pub rows: u64,
     /// The blocks that hold them, in order.
-    pub blocks: Vec<Arc<dyn Codec>>,
+    pub blocks: Arc<dyn Stores>,
 }
 
 impl Table {
     /// A part of a model.
     pub fn new<B: Block>(name: impl Into<String>, rows: usize, blocks: &Shared<B>) -> Self {
-        let blocks = blocks.iter().map(|block| Arc::clone(block) as Arc<dyn Codec>).collect();
-        Self { name: name.into(), rows: rows as u64, blocks }
+        Self { name: name.into(), rows: rows as u64, blocks: Arc::new(blocks.clone()) }
+    }
+
+    /// What a store keeps of it, part by part.
+    pub fn stored(&self) -> impl Iterator<Item = Stored> {
+        (0..self.blocks.len()).map(|part| {
+            let mut bytes = Vec::new();
+            self.blocks.write(part, &mut bytes);
+            (self.blocks.kind(), bytes)
+        })
     }
 
     /// Bytes that its blocks have in a store.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let mut bytes = Vec::new();
-        let mut sum = 0;
-        for block in &self.blocks {
-            bytes.clear();
-            block.write(&mut bytes);
-            sum += bytes.len() as u64;
-        }
-        sum
+        self.stored().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 }
 
@@ -125,22 +184,29 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// The parts of a model as they would be stored.
+    #[must_use]
+    pub fn of(tables: Vec<Table>) -> Self {
+        let part = |table: Table| (table.name.clone(), (table.rows, table.stored().collect()));
+        Self { parts: tables.into_iter().map(part).collect() }
+    }
+
     /// The number of rows and the blocks of one part.
     ///
     /// # Errors
     /// If the part is not there, or a block is of another kind or does not read.
     pub fn take<B: Block>(&mut self, name: &str) -> Result<(usize, Shared<B>), String> {
         let (rows, stored) = self.parts.remove(name).ok_or_else(|| format!("it has no {name}"))?;
-        let mut blocks = Shared::new();
+        let mut blocks = Vec::new();
         for (index, (kind, bytes)) in stored.iter().enumerate() {
             if *kind != B::KIND {
                 return Err(format!("block {index} of {name} is of kind {kind}, not {}", B::KIND));
             }
-            let block = B::read(bytes).map_err(|reason| format!("block {index} of {name}: {reason}"))?;
-            blocks.push_back(Arc::new(block));
+            let read = B::read(bytes).map_err(|reason| format!("block {index} of {name}: {reason}"))?;
+            blocks.extend(read.into_iter().map(Arc::new));
         }
         let rows = usize::try_from(rows).map_err(|_| format!("{name} has {rows} rows"))?;
-        Ok((rows, blocks))
+        Ok((rows, blocks.into_iter().collect()))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::LearnerKind;
 use crate::learn::Model;
+use crate::learn::tables::Table;
 use history::HALF_LIVES;
 
 /// Every learner that may rank, with one that predicts ratings.
@@ -38,9 +39,7 @@ fn view_of(kinds: (LearnerKind, LearnerKind), events: &[(u8, u16, f32)]) -> Arc<
 /// Everything that a model holds, byte for byte.
 fn bytes(model: &dyn Model) -> Vec<u8> {
     let mut bytes = model.scalars();
-    for block in model.tables().iter().flat_map(|table| &table.blocks) {
-        block.write(&mut bytes);
-    }
+    bytes.extend(model.tables().iter().flat_map(Table::stored).flat_map(|(_, content)| content));
     bytes
 }
 

@@ -5,23 +5,47 @@
 
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Scalars;
 use crate::learn::drift::Drift;
 use crate::learn::intervals::Intervals;
-use crate::learn::tables::{Block as Kind, Codec, Stored};
-use crate::publish::history::{CountBlock, Recent, RecentBlock, SeenBlock};
+use crate::learn::tables::{Block as Kind, Stored, Stores};
 use crate::store::{Block, Hash};
 
 const MAGIC: &[u8; 4] = b"FRB1";
 
-pub(super) fn encode(block: &dyn Codec) -> Block {
+/// Kind of an index block.
+const INDEX: u8 = 6;
+
+/// A part of a table.
+pub(super) fn encode(blocks: &dyn Stores, part: usize) -> Block {
+    framed(blocks.kind(), |bytes| blocks.write(part, bytes))
+}
+
+/// A block by itself.
+pub(super) fn encode_one<B: Kind>(block: B) -> Block {
+    framed(B::KIND, |bytes| B::write(&[Arc::new(block)], bytes))
+}
+
+/// An index block: hashes one after the other.
+pub(super) fn encode_index(hashes: &[Hash]) -> Block {
+    framed(INDEX, |bytes| bytes.extend(hashes.iter().flat_map(|hash| hash.0)))
+}
+
+/// The hashes that an index block lists.
+pub(super) fn decode_index(bytes: &[u8]) -> Result<Vec<Hash>, String> {
+    match content_of(bytes, INDEX)?.as_chunks::<32>() {
+        (hashes, []) => Ok(hashes.iter().copied().map(Hash).collect()),
+        (_, odd) => Err(format!("{} bytes are left over after the last hash", odd.len())),
+    }
+}
+
+fn framed(kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Block {
     let mut bytes = MAGIC.to_vec();
-    bytes.push(block.kind());
-    block.write(&mut bytes);
+    bytes.push(kind);
+    write(&mut bytes);
     Block { hash: Hash::of(&bytes), bytes }
 }
 
@@ -33,193 +57,63 @@ pub(super) fn content(bytes: &[u8]) -> Result<Stored, String> {
     }
 }
 
-pub(super) fn decode<B: Kind>(bytes: &[u8]) -> Result<B, String> {
+fn content_of(bytes: &[u8], wanted: u8) -> Result<Vec<u8>, String> {
     match content(bytes)? {
-        (kind, content) if kind == B::KIND => B::read(&content),
-        (kind, _) => Err(format!("it is of kind {kind}, not {}", B::KIND)),
+        (kind, content) if kind == wanted => Ok(content),
+        (kind, _) => Err(format!("it is of kind {kind}, not {wanted}")),
     }
 }
 
-fn write_postcard<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
-    bytes.extend(postcard::to_stdvec(value).expect("plain values always serialize"));
+fn write_postcard<T: Serialize>(blocks: &[Arc<T>], bytes: &mut Vec<u8>) {
+    for block in blocks {
+        bytes.extend(postcard::to_stdvec(&**block).expect("plain values always serialize"));
+    }
 }
 
-fn read_postcard<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+/// One value, which `is_whole` says whether events can have made it.
+fn read_postcard<T: DeserializeOwned>(bytes: &[u8], is_whole: impl Fn(&T) -> bool) -> Result<Vec<T>, String> {
     match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
+        Ok((value, [])) if is_whole(&value) => Ok(vec![value]),
+        Ok((_, [])) => Err("it holds what events cannot have made".into()),
         Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-impl Codec for Scalars {
-    fn kind(&self) -> u8 {
-        Self::KIND
-    }
-
-    fn write(&self, bytes: &mut Vec<u8>) {
-        write_postcard(self, bytes);
     }
 }
 
 impl Kind for Scalars {
     const KIND: u8 = 1;
 
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        read_postcard(bytes)
-    }
-}
-
-/// Ids.
-impl Codec for Vec<Arc<str>> {
-    fn kind(&self) -> u8 {
-        Self::KIND
+    fn write(blocks: &[Arc<Self>], bytes: &mut Vec<u8>) {
+        write_postcard(blocks, bytes);
     }
 
-    fn write(&self, bytes: &mut Vec<u8>) {
-        write_postcard(self, bytes);
-    }
-}
-
-impl Kind for Vec<Arc<str>> {
-    const KIND: u8 = 2;
-
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        read_postcard(bytes)
-    }
-}
-
-/// Seen items, each user's as differences of the sorted indexes: the one form of a set, whatever its history.
-impl Codec for SeenBlock {
-    fn kind(&self) -> u8 {
-        Self::KIND
-    }
-
-    fn write(&self, bytes: &mut Vec<u8>) {
-        let differences = |seen: &Arc<RoaringBitmap>| -> Vec<u32> {
-            let mut last = 0;
-            seen.iter().map(|item| item - std::mem::replace(&mut last, item)).collect()
-        };
-        write_postcard(&self.iter().map(differences).collect::<Vec<_>>(), bytes);
-    }
-}
-
-impl Kind for SeenBlock {
-    const KIND: u8 = 4;
-
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        let users: Vec<Vec<u32>> = read_postcard(bytes)?;
-        let seen = |differences: Vec<u32>| {
-            let items = differences.into_iter().scan(0_u32, |last, difference| {
-                *last = last.wrapping_add(difference);
-                Some(*last)
-            });
-            RoaringBitmap::from_sorted_iter(items).map(Arc::new).map_err(|error| error.to_string())
-        };
-        users.into_iter().map(seen).collect()
-    }
-}
-
-/// Events of each item.
-impl Codec for CountBlock {
-    fn kind(&self) -> u8 {
-        Self::KIND
-    }
-
-    fn write(&self, bytes: &mut Vec<u8>) {
-        write_postcard(self, bytes);
-    }
-}
-
-impl Kind for CountBlock {
-    const KIND: u8 = 5;
-
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        read_postcard(bytes)
+    fn read(bytes: &[u8]) -> Result<Vec<Self>, String> {
+        read_postcard(bytes, |_| true)
     }
 }
 
 /// Intervals around predictions.
-impl Codec for Intervals {
-    fn kind(&self) -> u8 {
-        Self::KIND
-    }
-
-    fn write(&self, bytes: &mut Vec<u8>) {
-        write_postcard(self, bytes);
-    }
-}
-
 impl Kind for Intervals {
     const KIND: u8 = 12;
 
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        read_postcard(bytes).and_then(|read: Self| {
-            if read.is_whole() { Ok(read) } else { Err("its bounds are none that events can have made".into()) }
-        })
+    fn write(blocks: &[Arc<Self>], bytes: &mut Vec<u8>) {
+        write_postcard(blocks, bytes);
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<Self>, String> {
+        read_postcard(bytes, Self::is_whole)
     }
 }
 
 /// The detector of drift.
-impl Codec for Drift {
-    fn kind(&self) -> u8 {
-        Self::KIND
-    }
-
-    fn write(&self, bytes: &mut Vec<u8>) {
-        write_postcard(self, bytes);
-    }
-}
-
 impl Kind for Drift {
     const KIND: u8 = 14;
 
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        read_postcard(bytes).and_then(|read: Self| {
-            if read.is_whole() { Ok(read) } else { Err("its detector is none that events can have made".into()) }
-        })
-    }
-}
-
-/// Recent events of each item.
-impl Codec for RecentBlock {
-    fn kind(&self) -> u8 {
-        Self::KIND
+    fn write(blocks: &[Arc<Self>], bytes: &mut Vec<u8>) {
+        write_postcard(blocks, bytes);
     }
 
-    fn write(&self, bytes: &mut Vec<u8>) {
-        write_postcard(self, bytes);
-    }
-}
-
-impl Kind for RecentBlock {
-    const KIND: u8 = 13;
-
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        read_postcard(bytes).and_then(|read: Self| {
-            if read.iter().all(Recent::is_whole) { Ok(read) } else { Err("it holds a count that is none".into()) }
-        })
-    }
-}
-
-/// An index block: hashes one after the other.
-impl Codec for Vec<Hash> {
-    fn kind(&self) -> u8 {
-        Self::KIND
-    }
-
-    fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.iter().flat_map(|hash| hash.0));
-    }
-}
-
-impl Kind for Vec<Hash> {
-    const KIND: u8 = 6;
-
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        match bytes.as_chunks::<32>() {
-            (hashes, []) => Ok(hashes.iter().copied().map(Hash).collect()),
-            (_, odd) => Err(format!("{} bytes are left over after the last hash", odd.len())),
-        }
+    fn read(bytes: &[u8]) -> Result<Vec<Self>, String> {
+        read_postcard(bytes, Self::is_whole)
     }
 }

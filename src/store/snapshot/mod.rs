@@ -24,7 +24,7 @@ use crate::learn::ids::IdTable;
 use crate::learn::intervals::{Intervals, UserErrors};
 use crate::learn::params::{self, Named, RatingScale};
 use crate::learn::prequential::Prequential;
-use crate::learn::tables::{self, Block as _, Codec, FloatBlock, Frozen, Table, Tables};
+use crate::learn::tables::{self, Block as _, FloatBlock, Frozen, Stores, Table, Tables};
 use crate::learn::{self, LearnedState, Model};
 use crate::publish::history::{HistoryTables, RecentBlock};
 use crate::publish::{Addition, Version, View};
@@ -114,26 +114,26 @@ pub struct Encoder {
     known: BTreeMap<String, Known>,
 }
 
-/// Blocks of one section as they were encoded last.
-#[derive(Debug, Default)]
-struct Known(Vec<(Arc<dyn Codec>, Hash)>);
+/// A section as it was encoded last: its blocks, and the hash of each part that is stored.
+#[derive(Debug)]
+struct Known {
+    blocks: Arc<dyn Stores>,
+    hashes: Vec<Hash>,
+}
 
 impl Known {
-    /// Hashes of all blocks; those that changed are encoded into `new`.
-    fn hashes(&mut self, blocks: &[Arc<dyn Codec>], new: &mut Vec<Block>) -> Vec<Hash> {
-        for (index, block) in blocks.iter().enumerate() {
-            if self.0.get(index).is_some_and(|(known, _)| Arc::ptr_eq(known, block)) {
-                continue;
-            }
-            let encoded = codec::encode(&**block);
-            let entry = (Arc::clone(block), encoded.hash);
-            new.push(encoded);
-            match self.0.get_mut(index) {
-                Some(known) => *known = entry,
-                None => self.0.push(entry),
-            }
-        }
-        self.0.iter().map(|(_, hash)| *hash).collect()
+    /// The hashes of all parts; those that changed are encoded into `new`.
+    fn hashes(known: Option<&Self>, blocks: &dyn Stores, new: &mut Vec<Block>) -> Vec<Hash> {
+        let hash = |part| {
+            let same = known.filter(|known| blocks.shares(part, &*known.blocks));
+            same.and_then(|known| known.hashes.get(part)).copied().unwrap_or_else(|| {
+                let encoded = codec::encode(blocks, part);
+                let hash = encoded.hash;
+                new.push(encoded);
+                hash
+            })
+        };
+        (0..blocks.len()).map(hash).collect()
     }
 }
 
@@ -153,7 +153,7 @@ impl Encoder {
     pub fn encode(&mut self, view: &View, taken: Taken) -> Encoded {
         let learned = view.learned();
         let mut new = Vec::new();
-        let scalars = codec::encode(&Scalars {
+        let scalars = codec::encode_one(Scalars {
             prequential: learned.prequential.clone(),
             genres: learned.genres.clone(),
             rating: learned.rating.scalars(),
@@ -162,7 +162,8 @@ impl Encoder {
         let mut listed = vec![(SCALARS.to_owned(), 1, vec![scalars.hash])];
         new.push(scalars);
         for table in parts(view) {
-            let hashes = self.known.entry(table.name.clone()).or_default().hashes(&table.blocks, &mut new);
+            let hashes = Known::hashes(self.known.get(&table.name), &*table.blocks, &mut new);
+            self.known.insert(table.name.clone(), Known { blocks: table.blocks, hashes: hashes.clone() });
             listed.push((table.name, table.rows, hashes));
         }
         let sha256 = model_hash(&self.params, listed.iter().map(|(name, rows, hashes)| (name.as_str(), *rows, hashes)));
@@ -241,7 +242,7 @@ impl Encoder {
 
 /// One section, its block hashes listed in index blocks so that a manifest stays small at any model size.
 fn section(name: String, rows: u64, hashes: &[Hash], new: &mut Vec<Block>) -> Section {
-    let index = hashes.chunks(INDEX_HASHES).map(|hashes| codec::encode(&hashes.to_vec()));
+    let index = hashes.chunks(INDEX_HASHES).map(codec::encode_index);
     let index: Vec<Block> = index.collect();
     let listed = index.iter().map(|block| block.hash).collect();
     new.extend(index);
@@ -329,7 +330,7 @@ pub fn check_format(location: String, manifest: &Manifest) -> Result<(), StoreEr
 fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, HistoryTables), String> {
     let config = params::config_of(&manifest.params)?;
     let (_, scalars) = tables.take::<Scalars>(SCALARS)?;
-    let scalars = scalars.front().ok_or("it has no scalars")?;
+    let scalars = scalars.get(0).ok_or("it has no scalars")?;
     let users = IdTable::from_names(tables.take(USER_IDS)?.1);
     let items = IdTable::from_names(tables.take(ITEM_IDS)?.1);
     let (intervals, errors, drift, recent) = additions(&mut tables)?;
@@ -350,13 +351,13 @@ fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, Hi
 /// What the snapshots of an earlier freshet lack; nothing learned where it is not there.
 fn additions(tables: &mut Tables) -> Result<(Intervals, UserErrors<Frozen>, Drift, Shared<RecentBlock>), String> {
     let intervals =
-        if tables.parts.contains_key(INTERVALS) { tables.take::<Intervals>(INTERVALS)?.1 } else { Shared::new() };
-    let drift = if tables.parts.contains_key(DRIFT) { tables.take::<Drift>(DRIFT)?.1 } else { Shared::new() };
+        if tables.parts.contains_key(INTERVALS) { tables.take::<Intervals>(INTERVALS)?.1 } else { Shared::default() };
+    let drift = if tables.parts.contains_key(DRIFT) { tables.take::<Drift>(DRIFT)?.1 } else { Shared::default() };
     let errors =
         if tables.parts.contains_key(ERRORS) { UserErrors::read(tables, ERRORS)? } else { UserErrors::default() };
-    let recent = if tables.parts.contains_key(RECENT) { tables.take(RECENT)?.1 } else { Shared::new() };
-    let intervals = intervals.front().map(|intervals| Intervals::clone(intervals)).unwrap_or_default();
-    let drift = drift.front().map(|drift| Drift::clone(drift)).unwrap_or_default();
+    let recent = if tables.parts.contains_key(RECENT) { tables.take(RECENT)?.1 } else { Shared::default() };
+    let intervals = intervals.get(0).cloned().unwrap_or_default();
+    let drift = drift.get(0).cloned().unwrap_or_default();
     Ok((intervals, errors, drift, recent))
 }
 
@@ -399,7 +400,7 @@ pub async fn all_blocks<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> 
 
 /// The hashes that an index block lists.
 pub(super) fn index_hashes(bytes: &[u8]) -> Result<Vec<Hash>, String> {
-    codec::decode(bytes)
+    codec::decode_index(bytes)
 }
 
 /// The rows of a block of floats, shape `(block rows, width)`; none for a block of another kind.
@@ -408,7 +409,7 @@ pub(super) fn index_hashes(bytes: &[u8]) -> Result<Vec<Hash>, String> {
 /// What is wrong with it.
 pub fn float_rows(block: &Block) -> Result<Option<Array2<f32>>, String> {
     match codec::content(&block.bytes)? {
-        (FloatBlock::KIND, content) => FloatBlock::read(&content).map(|block| Some(block.0)),
+        (FloatBlock::KIND, content) => FloatBlock::stored(&content).map(Some),
         _ => Ok(None),
     }
 }

@@ -76,15 +76,7 @@ fn a_stored_model_of_other_parts_is_refused() {
         learner.learn(&event(0, item, true));
     });
     let model = learner.model.publish();
-    let stored = |model: &Blend<Frozen>| {
-        let block = |block: &std::sync::Arc<dyn crate::learn::tables::Codec>| {
-            let mut bytes = Vec::new();
-            block.write(&mut bytes);
-            (block.kind(), bytes)
-        };
-        let part = |table: Table| (table.name, (table.rows, table.blocks.iter().map(block).collect()));
-        Tables { parts: model.tables().into_iter().map(part).collect() }
-    };
+    let stored = |model: &Blend<Frozen>| Tables::of(model.tables());
     let read = |tables: &mut Tables| Blend::read(test_params(), &model.scalars(), tables).map(|_| ());
     assert_eq!(read(&mut stored(&model)), Ok(()));
     // A history that names an item which is not there must not be read: learning would panic on it.

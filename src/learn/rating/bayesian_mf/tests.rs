@@ -111,16 +111,7 @@ const HOSTILE: [(&str, Stream); 10] = [
 /// Whether every float that the model holds is finite: what is stored is refused where one is not.
 fn is_whole(model: &mut BayesianMf<Live>) -> Result<(), String> {
     let (params, model) = (model.params.clone(), model.publish());
-    let stored = |table: Table| {
-        let bytes = |block: &Arc<dyn crate::learn::tables::Codec>| {
-            let mut bytes = Vec::new();
-            block.write(&mut bytes);
-            (block.kind(), bytes)
-        };
-        (table.name, (table.rows, table.blocks.iter().map(bytes).collect()))
-    };
-    let mut tables = Tables { parts: model.tables().into_iter().map(stored).collect() };
-    BayesianMf::read(params, &model.scalars(), &mut tables).map(|_| ())
+    BayesianMf::read(params, &model.scalars(), &mut Tables::of(model.tables())).map(|_| ())
 }
 
 #[test]
