@@ -34,7 +34,7 @@ use about::About;
 use params::{Common, ParamError, Params, RatingRange};
 pub use rating::dot;
 pub use recommender::{LearnedState, Outcome, Recommender, target};
-use tables::{Table, Tables};
+use tables::{Frozen, Matrix, Table, Tables};
 
 /// One event as a learner sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,6 +125,12 @@ pub trait Model: Scorer + Sync {
         None
     }
 
+    /// What the scores of a user are inner products of; none by a model whose scores are something else, and of a user that
+    /// it does not know.
+    fn inner_products(&self, _user: u32) -> Option<InnerProducts<'_>> {
+        None
+    }
+
     /// How alike an item is to every item, shape `(n_items,)`: the cosine, or NaN where nothing is known. False, and the
     /// values are as they were, where the model cannot say.
     fn similarities(&self, item: u32, similarities: &mut [f32]) -> bool {
@@ -133,6 +139,27 @@ pub trait Model: Scorer + Sync {
             *similarity = self.item_vector(other).map_or(f32::NAN, |other| cosine(own, other));
         }
         true
+    }
+}
+
+/// Scores that are inner products: [`Scorer::score`] gives the same, bit for bit.
+#[derive(Clone, Copy, Debug)]
+pub struct InnerProducts<'m> {
+    /// Added to every score, and the score of an item without a row.
+    pub base: f32,
+    /// The user's factors, shape `(n_factors,)`.
+    pub user: &'m [f32],
+    /// Of each item the factors, then the bias, shape `(n_items, n_factors + 1)`.
+    pub items: &'m Matrix<Frozen>,
+}
+
+impl InnerProducts<'_> {
+    /// The score of an item by its row.
+    #[inline]
+    #[must_use]
+    pub fn score(&self, row: &[f32]) -> f32 {
+        let (bias, factors) = row.split_last().unwrap_or((&0.0, &[]));
+        self.base + (bias + dot(self.user, factors))
     }
 }
 

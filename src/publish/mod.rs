@@ -12,6 +12,7 @@ pub mod history;
 pub mod map;
 mod query;
 mod readers;
+mod search;
 mod similar;
 mod standing;
 mod topn;
@@ -28,9 +29,10 @@ pub use fold::Together;
 use history::{History, HistoryTables};
 pub use query::Query;
 pub use readers::Readers;
+pub use search::Search;
 pub use similar::Representative;
 pub use standing::Standing;
-pub use topn::{Scored, top_n};
+pub use topn::{Best, Scored, top_n};
 pub(crate) use view::Addition;
 pub use view::{Recommendation, Version, View};
 
@@ -49,7 +51,7 @@ impl Publisher {
     #[must_use]
     pub fn new(published: Published, view: View) -> Self {
         let history = History::from_tables(view.history().clone());
-        published.store(Arc::new(view));
+        published.store(view);
         Self { history, published }
     }
 
@@ -63,9 +65,7 @@ impl Publisher {
     /// Swaps in what has been learned and observed up to `version`.
     pub fn publish(&mut self, learned: LearnedState, version: Version) -> Arc<View> {
         let history: HistoryTables = self.history.publish();
-        let view = Arc::new(View::new(version, learned, history));
-        self.published.store(Arc::clone(&view));
-        view
+        self.published.store(View::new(version, learned, history))
     }
 }
 

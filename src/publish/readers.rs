@@ -5,12 +5,13 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
-use super::View;
+use super::{Search, View};
 
 /// The newest view. Reading it takes no lock; a publish wakes those who wait.
 #[derive(Debug, Default)]
 pub struct Readers {
     newest: ArcSwap<View>,
+    search: Arc<Search>,
     published: watch::Sender<()>,
 }
 
@@ -27,10 +28,12 @@ impl Readers {
         self.newest.load_full()
     }
 
-    /// Swaps a view in.
-    pub fn store(&self, view: Arc<View>) {
-        self.newest.store(view);
+    /// Swaps a view in, which is searched by what is known of those before it.
+    pub fn store(&self, view: View) -> Arc<View> {
+        let view = Arc::new(view.searched_by(&self.search));
+        self.newest.store(Arc::clone(&view));
         self.published.send_replace(());
+        view
     }
 
     /// Is told of each publish from now on; of several at once only once.

@@ -1,5 +1,7 @@
 //! One moment of the model, complete and never to change: what readers answer from and snapshots are taken of.
 
+use std::sync::Arc;
+
 use roaring::RoaringBitmap;
 
 use crate::consume::Offsets;
@@ -12,6 +14,7 @@ use crate::learn::tables::Row;
 
 use super::history::{HistoryTables, Recent};
 use super::query::Query;
+use super::search::Search;
 use super::topn::{Scored, top_n};
 
 /// Which moment of the stream a view shows.
@@ -60,13 +63,30 @@ pub struct View {
     version: Version,
     learned: LearnedState,
     history: HistoryTables,
+    search: Arc<Search>,
 }
 
 impl View {
     /// A view of what was learned up to `version`.
     #[must_use]
     pub fn new(version: Version, learned: LearnedState, history: HistoryTables) -> Self {
-        Self { version, learned, history }
+        Self { version, learned, history, search: Arc::default() }
+    }
+
+    /// The view, searched by what is known of earlier ones.
+    pub(super) fn searched_by(self, search: &Arc<Search>) -> Self {
+        Self { search: Arc::clone(search), ..self }
+    }
+
+    /// Makes what its searches need now, and not in the background when one first needs it.
+    pub fn prepare_search(&self) {
+        self.learned.ranking().inner_products(0).inspect(|products| self.search.refresh(products));
+    }
+
+    /// Bytes that searches take beside the model.
+    #[must_use]
+    pub fn search_bytes(&self) -> usize {
+        self.search.bytes()
     }
 
     /// The view as an earlier freshet had it.
@@ -108,12 +128,23 @@ impl View {
     #[must_use]
     pub fn recommend(&self, user: &str, query: &Query) -> Recommendation {
         let user = self.learned.users.get(user);
-        let known = user.and_then(|user| Some((user, self.history.seen(user)?)));
-        let (scores, seen) = match known {
-            Some((user, seen)) => (self.scores_for(user, query), seen),
-            None => (self.popularity(), &RoaringBitmap::new()),
+        let Some((user, seen)) = user.and_then(|user| Some((user, self.history.seen(user)?))) else {
+            return Recommendation { cold: true, items: self.rank(self.popularity(), &RoaringBitmap::new(), query) };
         };
-        Recommendation { cold: known.is_none(), items: self.rank(scores, seen, query) }
+        let items = self.found(user, seen, query);
+        let items = items.unwrap_or_else(|| self.rank(self.scores_for(user, query), seen, query));
+        Recommendation { cold: false, items }
+    }
+
+    /// The best by the index of items; none where the model has no inner products, or there is no index yet.
+    fn found(&self, user: u32, seen: &RoaringBitmap, query: &Query) -> Option<Vec<Scored>> {
+        let products = self.learned.ranking().inner_products(user)?;
+        let items = self.learned.items.len() as u32;
+        let hidden = query.hidden(seen, items);
+        let may_be_shown = |item| self.history.liked(item) > 0 && !hidden.contains(item);
+        let mut best = self.search.best(&products, items, query.offset.saturating_add(query.n), may_be_shown)?;
+        best.drain(..query.offset.min(best.len()));
+        Some(best)
     }
 
     /// The ranking model's score of each item, shape `(n_items,)`, as `query` needs them.

@@ -347,6 +347,7 @@ def main():
         install_kcat()
         install_browser()
         install_axe()
+        install_python("search", ["-c", "import faiss, numpy"], "the bench of searches has our figures alone")
         install_python("dataframes", ["-c", "import pandas, polars, pyarrow"], "no data frame is made")
 
 

@@ -15,7 +15,7 @@ use super::{RunningMean, sgd};
 use crate::config::BiasedMfConfig;
 use crate::learn::params::ValidParams;
 use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
-use crate::learn::{Learner, Model, Observation, Scorer, from_scalars, to_scalars};
+use crate::learn::{InnerProducts, Learner, Model, Observation, Scorer, from_scalars, to_scalars};
 
 /// What the model holds besides its rows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -195,6 +195,11 @@ impl Learner for BiasedMf<Live> {
 impl Model for BiasedMf<Frozen> {
     fn thaw(&self) -> Box<dyn Learner> {
         Box::new(self.melt())
+    }
+
+    fn inner_products(&self, user: u32) -> Option<InnerProducts<'_>> {
+        let (factors, bias) = self.user(user)?;
+        Some(InnerProducts { base: self.mean() + bias, user: factors, items: &self.items })
     }
 
     fn item_vector(&self, item: u32) -> Option<&[f32]> {

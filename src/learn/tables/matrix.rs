@@ -217,6 +217,23 @@ impl Matrix<Frozen> {
         Matrix { width: self.width, shift: self.shift, len: self.len, blocks }
     }
 
+    /// Whether these are the rows of the very same publish.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.len == other.len && std::ptr::eq(self.blocks.as_slice(), other.blocks.as_slice())
+    }
+
+    /// Rows that are not as in `other`, those that it does not have included. Looks only into blocks that are not shared.
+    pub fn changed_since(&self, other: &Self) -> impl Iterator<Item = u32> {
+        let known = other.blocks.as_slice();
+        let changed = |(index, block): &(usize, &Arc<FloatBlock>)| {
+            known.get(*index).is_none_or(|known| !Arc::ptr_eq(known, block))
+        };
+        let blocks = self.blocks.iter().enumerate().filter(changed);
+        let rows = blocks.flat_map(|(index, _)| index << self.shift..self.len.min((index + 1) << self.shift));
+        rows.map(|row| row as u32).filter(|row| other.get(*row).is_none_or(|before| before != self.row(*row)))
+    }
+
     /// The rows as a part of a model.
     pub fn table(&self, name: impl Into<String>) -> Table {
         Table::new(name, self.len, &self.blocks)
