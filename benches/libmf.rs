@@ -19,8 +19,10 @@ use std::hint::black_box;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, LazyLock};
 
 use freshet::config::{Config, LearnerKind};
+use freshet::consume::Position;
 use freshet::decode::Event;
 use freshet::gather::MicroBatch;
 use freshet::learn::{Observation, Recommender, build};
@@ -46,13 +48,17 @@ const BATCH: usize = 256;
 /// Events of each user where memory is measured.
 const EVENTS_OF_USER: u32 = 10;
 
+static TOPIC: LazyLock<Arc<str>> = LazyLock::new(|| "ratings".into());
+
 /// User, item and rating, as LIBMF has them.
 type Rating = (u32, u32, f32);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["child", what, k, users, items] => held(what, k.parse().unwrap(), users.parse().unwrap(), items.parse().unwrap()),
+        ["child", what, k, users, items] => {
+            held(what, k.parse().unwrap(), users.parse().unwrap(), items.parse().unwrap())
+        }
         ["rate"] => rates(),
         ["memory"] => memory(),
         _ => {
@@ -67,7 +73,10 @@ fn rates() {
     if let Err(reason) = &libmf {
         println!("LIBMF is not here, so our figures stand alone: {reason}");
     }
-    println!("{:>38} {:>3} {:>12} {:>12} {:>6}", "million a second on one core", "k", "predict+learn", "LIBMF", "ratio");
+    println!(
+        "{:>38} {:>3} {:>12} {:>12} {:>6}",
+        "million a second on one core", "k", "predict+learn", "LIBMF", "ratio"
+    );
     for (name, stream, epochs) in [
         ("ML-100k, 20 times", ml_100k as fn() -> Vec<Rating>, 4),
         ("10 M, 100,000 users, 20,000 items", || zipf(100_000, 20_000), 2),
@@ -102,9 +111,8 @@ fn median(all: &mut [f64]) -> f64 {
 fn rate(ratings: &[Rating], k: usize) -> f64 {
     let mut learner = build(LearnerKind::BiasedMf, &events::biased_mf(k)).unwrap();
     let start = processor_seconds();
-    for &(user, item, target) in ratings {
-        let event = Observation { user, item, target, positive: target >= 4.0, count: 1.0, ts: None, about: None };
-        black_box(learner.learn(&event));
+    for rating in ratings {
+        black_box(learner.learn(&observation(*rating)));
     }
     ratings.len() as f64 / (processor_seconds() - start)
 }
@@ -231,10 +239,11 @@ fn child(what: &str, k: usize, users: u32, items: u32) -> u64 {
 fn held(what: &str, k: usize, users: u32, items: u32) {
     let before = resident_bytes().unwrap();
     // Every user comes in every round; the items of a user are spread over all.
-    let stream = (0..EVENTS_OF_USER).flat_map(|round| (0..users).map(move |user| (round, user))).map(|(round, user)| {
-        let item = (u64::from(user) * 7_919 + u64::from(round) * 104_729) % u64::from(items);
-        (user, item as u32, 1.0 + (u64::from(user) + item) as f32 % 5.0)
-    });
+    let stream =
+        (0..EVENTS_OF_USER).flat_map(|round| (0..users).map(move |user| (round, user))).map(|(round, user)| {
+            let item = (u64::from(user) * 7_919 + u64::from(round) * 104_729) % u64::from(items);
+            (user, item as u32, 1.0 + (u64::from(user) + item) as f32 % 5.0)
+        });
     let after = match what {
         "rows" => rows_held(stream, k, false),
         "changed" => rows_held(stream, k, true),
@@ -246,22 +255,18 @@ fn held(what: &str, k: usize, users: u32, items: u32) {
 
 fn rows_held(stream: impl Iterator<Item = Rating> + Clone, k: usize, changed: bool) -> u64 {
     let mut learner = build(LearnerKind::BiasedMf, &events::biased_mf(k)).unwrap();
-    let mut learn = |(user, item, target)| {
-        let event = Observation { user, item, target, positive: target >= 4.0, count: 1.0, ts: None, about: None };
-        black_box(learner.learn(&event));
-    };
-    stream.clone().for_each(&mut learn);
+    stream.clone().for_each(|rating| assert!(learner.learn(&observation(rating)).is_some()));
     let view = learner.publish();
     if changed {
-        let mut learn = |(user, item, target)| {
-            let event = Observation { user, item, target, positive: target >= 4.0, count: 1.0, ts: None, about: None };
-            black_box(learner.learn(&event));
-        };
-        stream.for_each(&mut learn);
+        stream.for_each(|rating| assert!(learner.learn(&observation(rating)).is_some()));
     }
     let held = resident_bytes().unwrap();
     black_box((learner, view));
     held
+}
+
+fn observation((user, item, target): Rating) -> Observation {
+    Observation { user, item, target, positive: target >= 4.0, count: 1.0, ts: None, about: None }
 }
 
 /// As the engine learns: string ids, micro-batches, each of them published.
@@ -286,5 +291,16 @@ fn engine_held(stream: impl Iterator<Item = Rating>, config: &Config) -> u64 {
 }
 
 fn event((user, item, rating): Rating) -> Event {
-    Event { user: user.to_string().into(), item: item.to_string().into(), rating: Some(rating), ..EVENT.clone() }
+    Event {
+        position: Position { topic: Arc::clone(&TOPIC), partition: 0, offset: 0 },
+        user: user.to_string(),
+        item: item.to_string(),
+        rating: Some(rating),
+        count: None,
+        ts: 0,
+        ts_of_event: false,
+        id: None,
+        genres: Vec::new(),
+        year: None,
+    }
 }
