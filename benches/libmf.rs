@@ -45,8 +45,11 @@ const BAR: f64 = 0.5;
 /// Events of a micro-batch, as `gather.size` has it by default.
 const BATCH: usize = 256;
 
+/// Its name, what makes it, and epochs.
+type Stream = (&'static str, fn() -> Vec<Rating>, u32);
+
 /// The streams by name, each with the epochs of it that LIBMF is measured over.
-const STREAMS: [(&str, fn() -> Vec<Rating>, u32); 3] = [
+const STREAMS: [Stream; 3] = [
     ("ML-100k, 20 times", ml_100k, 4),
     ("10 M, 100,000 users, 20,000 items", || zipf(100_000, 20_000), 2),
     ("10 M, 1,000,000 users, 100,000 items", || zipf(1_000_000, 100_000), 2),
@@ -64,7 +67,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["child", what, k, users, items] => {
-            held(what, k.parse().unwrap(), users.parse().unwrap(), items.parse().unwrap())
+            held(what, k.parse().unwrap(), users.parse().unwrap(), items.parse().unwrap());
         }
         ["rate"] => rates(),
         ["memory"] => memory(),
