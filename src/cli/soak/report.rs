@@ -256,6 +256,9 @@ impl Report {
         ] {
             table.add_row([name, figure.as_str()]);
         }
+        for error in &self.first_errors {
+            table.add_row(["an error", error.as_str()]);
+        }
         let verdict = match (self.interrupted, self.passed) {
             (true, _) => "interrupted",
             (false, true) => "passed",
