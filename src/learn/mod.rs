@@ -78,10 +78,6 @@ pub trait Learner: Scorer {
     /// Learns one event, and says what rating it would have predicted for it; none by a model that predicts no ratings.
     fn learn(&mut self, event: &Observation) -> Option<f32>;
 
-    /// Is told which events come next, so that what they need of a large model is on its way when they are learned. Changes
-    /// nothing.
-    fn foresee(&self, _events: &[Observation]) {}
-
     /// Learns an event once more that it has learned already. Where each event has its exact weight there is nothing to
     /// rehearse, and this does nothing.
     fn rehearse(&mut self, _event: &Observation) {}
@@ -193,9 +189,6 @@ pub enum LearnError {
     Linfa(#[from] linfa::Error),
 }
 
-/// Events that a learner [foresees](Learner::foresee) at a time.
-pub const FORESEEN: usize = 16;
-
 /// A learner after a data set, and what it predicted for each event before learning it, shape `(n_events,)`.
 #[derive(Debug)]
 pub struct Learned {
@@ -219,15 +212,11 @@ impl<'a> FitWith<'a, Observations, Array1<f32>, LearnError> for RatingRange {
         if events.len() != targets.len() {
             return Err(LearnError::Length { events: events.len(), targets: targets.len() });
         }
-        let mut predicted = Vec::with_capacity(events.len());
-        for (number, (event, target)) in events.iter().zip(targets).enumerate() {
-            if number.is_multiple_of(FORESEEN) {
-                learner.foresee(&events[number..events.len().min(number + FORESEEN)]);
-            }
-            let rating = learner.learn(&Observation { target: *target, ..*event });
-            predicted.push(self.clamp(rating.unwrap_or(f32::NAN)));
-        }
-        Ok(Learned { learner, predicted: predicted.into() })
+        let mut learn = |(event, target): (&Observation, &f32)| {
+            self.clamp(learner.learn(&Observation { target: *target, ..*event }).unwrap_or(f32::NAN))
+        };
+        let predicted = events.iter().zip(targets).map(&mut learn).collect();
+        Ok(Learned { learner, predicted })
     }
 }
 

@@ -4,7 +4,6 @@
 //! Factorization Techniques for Recommender Systems", IEEE Computer 2009, eq. 4), where the mean is that of the targets
 //! so far. Each new rating moves the two biases and the two rows by one step of stochastic gradient descent.
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use rand::SeedableRng;
@@ -17,9 +16,6 @@ use crate::config::BiasedMfConfig;
 use crate::learn::params::ValidParams;
 use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
 use crate::learn::{Learner, Model, Observation, Scorer, from_scalars, to_scalars};
-
-/// Floats in a cache line.
-const LINE_FLOATS: usize = 16;
 
 /// What the model holds besides its rows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -180,21 +176,6 @@ impl Learner for BiasedMf<Live> {
         let before = self.scalars.mean.get();
         self.scalars.mean.add(event.target);
         Some(before + self.update(event))
-    }
-
-    /// Reads something of each cache line of the rows. One such read waits for no other, so that the memory is asked for all
-    /// of them at the same time, where learning would ask for those of one event after the other.
-    fn foresee(&self, events: &[Observation]) {
-        let mut read = 0;
-        for event in events {
-            for row in [self.users.get(event.user), self.items.get(event.item)].into_iter().flatten() {
-                for value in row.iter().step_by(LINE_FLOATS).chain(row.last()) {
-                    read ^= value.to_bits();
-                }
-            }
-        }
-        // As if it were used, so that nobody leaves the reads out.
-        black_box(read);
     }
 
     /// Steps once more; the running mean, which has the event already, stays.
