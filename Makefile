@@ -2,7 +2,7 @@
 # C libraries are compiled once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-otlp chaos bench servers clean-servers check-build-tools check-tools
+.PHONY: help demo test test-browser test-otlp chaos soak bench servers clean-servers check-build-tools check-tools
 
 # rustup installs here, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -34,6 +34,9 @@ test-otlp: check-tools servers ## Check and test the export of traces, which is 
 
 chaos: check-tools servers ## Kill every part of it over and over, and count what was lost (ARGS=chaos::disk to pick rows)
 	@cargo test --release --test it -- --ignored --nocapture --test-threads=1 $(or $(ARGS),chaos::)
+
+soak: check-build-tools ## Load a service and judge errors, lag and memory (ARGS="--duration 1h --rate 5000/s --preset speed")
+	@cargo run --release -- soak $(ARGS)
 
 bench: check-tools servers ## Measure it, beside the bare limits of the same servers
 	@cargo bench $(ARGS)

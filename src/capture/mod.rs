@@ -8,6 +8,7 @@ pub mod control;
 pub mod convert;
 pub mod dataset;
 pub(crate) mod embedded_log;
+pub mod endless;
 pub mod error;
 pub mod fetch;
 pub mod inject;

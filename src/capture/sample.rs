@@ -25,9 +25,9 @@ const START: i64 = 874_724_710;
 /// Length of the sample in seconds: seven months.
 const LENGTH: i64 = 18_561_928;
 /// Rank of the planted taste.
-const RANK: usize = 6;
+pub(super) const RANK: usize = 6;
 /// Mean of all ratings, before they are rounded.
-const MEAN: f64 = 3.3;
+pub(super) const MEAN: f64 = 3.3;
 
 const GENRES: [&str; 12] = [
     "Adventure",
@@ -156,11 +156,11 @@ pub fn sample(seed: u64, n: usize) -> Dataset {
 }
 
 /// About normal: the sum of twelve uniform numbers less six has mean 0 and variance 1.
-fn normal(rng: &mut Pcg64) -> f64 {
+pub(super) fn normal(rng: &mut Pcg64) -> f64 {
     (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
 }
 
-fn vector(rng: &mut Pcg64, scale: f64) -> [f64; RANK] {
+pub(super) fn vector(rng: &mut Pcg64, scale: f64) -> [f64; RANK] {
     std::array::from_fn(|_| normal(rng) * scale)
 }
 
@@ -251,7 +251,7 @@ impl Person {
             rows.push(Interaction {
                 user: self.user.id.clone(),
                 item: film.item.id.clone(),
-                rating: Some(score.round().clamp(1.0, 5.0) as f32),
+                rating: Some(stars(score)),
                 ts: Some(second * 1000),
                 ..Interaction::default()
             });
@@ -259,7 +259,12 @@ impl Person {
     }
 }
 
-fn dot(a: &[f64; RANK], b: &[f64; RANK]) -> f64 {
+/// One to five.
+pub(super) fn stars(score: f64) -> f32 {
+    score.round().clamp(1.0, 5.0) as f32
+}
+
+pub(super) fn dot(a: &[f64; RANK], b: &[f64; RANK]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 

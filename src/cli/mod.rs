@@ -19,6 +19,7 @@ mod produce;
 mod replay;
 mod run;
 mod snapshots;
+mod soak;
 mod time;
 mod topics;
 mod verify;
@@ -54,6 +55,7 @@ Examples:
   freshet events export --out events.parquet
   freshet dead-letters list
   freshet verify
+  freshet soak --duration 10m
   freshet watch --alert 'rating <= 1'
   freshet topics list
   freshet config show --changed
@@ -97,6 +99,7 @@ enum Command {
     Snapshots(snapshots::Args),
     DeadLetters(dead_letters::Args),
     Verify(verify::Args),
+    Soak(soak::Args),
     Watch(watch::Args),
     Topics(topics::Args),
     Groups(groups::Args),
@@ -119,6 +122,7 @@ async fn dispatch(command: Command, loaded: Result<Loaded, ConfigError>) -> anyh
         Command::Snapshots(args) => snapshots::run(&args, &loaded?.config).await,
         Command::DeadLetters(args) => dead_letters::run(args, &loaded?.config).await,
         Command::Verify(args) => verify::run(&args, &loaded?.config).await,
+        Command::Soak(args) => soak::run(args, &loaded?.config).await,
         Command::Watch(args) => watch::run(args, &loaded?.config).await,
         Command::Topics(args) => topics::run(args, &loaded?.config).await,
         Command::Groups(args) => groups::run(&args, &loaded?.config).await,

@@ -185,7 +185,7 @@ impl Histogram {
     }
 }
 
-/// Quantiles of what was counted in the last minute.
+/// Quantiles of times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Quantiles {
     /// How many there were.
@@ -203,7 +203,7 @@ const SLICE: Duration = Duration::from_secs(10);
 const SLICES: usize = 7;
 /// Steps in each power of two: a quantile is right within an eighth.
 const STEPS: u32 = 8;
-/// Buckets of a slice: up to 2^28 µs, which is four minutes.
+/// Fine buckets: up to 2^28 µs, which is four minutes.
 const FINE: usize = (STEPS * 26) as usize;
 
 /// Counts of the last minute: finer than what Prometheus is told, because a page shows single figures.
@@ -213,20 +213,16 @@ struct Recent {
     slices: [Slice; SLICES],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Slice {
     /// Number of the slice since the start, from 1; 0 before its first.
     number: AtomicU64,
-    counts: Box<[AtomicU32]>,
+    times: Times,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        let slice = |_| Slice {
-            number: AtomicU64::new(0),
-            counts: std::iter::repeat_with(AtomicU32::default).take(FINE).collect(),
-        };
-        Self { start: Instant::now(), slices: std::array::from_fn(slice) }
+        Self { start: Instant::now(), slices: std::array::from_fn(|_| Slice::default()) }
     }
 }
 
@@ -240,19 +236,42 @@ impl Recent {
         let slice = &self.slices[now as usize % SLICES];
         let before = slice.number.load(Ordering::Acquire);
         if before != now && slice.number.compare_exchange(before, now, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            slice.counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+            slice.times.0.iter().for_each(|count| count.store(0, Ordering::Relaxed));
         }
-        slice.counts[fine(took)].fetch_add(u32::try_from(n).unwrap_or(u32::MAX), Ordering::Relaxed);
+        slice.times.observe_n(took, n);
     }
 
     fn quantiles(&self, now: u64) -> Quantiles {
-        let mut counts = [0_u64; FINE];
-        for slice in &self.slices {
+        let is_recent = |slice: &&Slice| {
             let number = slice.number.load(Ordering::Acquire);
-            if number > 0 && number + SLICES as u64 > now {
-                let own = slice.counts.iter().map(|count| u64::from(count.load(Ordering::Relaxed)));
-                counts.iter_mut().zip(own).for_each(|(sum, count)| *sum += count);
-            }
+            number > 0 && number + SLICES as u64 > now
+        };
+        Times::quantiles(self.slices.iter().filter(is_recent).map(|slice| &slice.times))
+    }
+}
+
+/// Counts of times in fine buckets: in any number of them in the same room.
+#[derive(Debug)]
+pub struct Times(Box<[AtomicU32]>);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(std::iter::repeat_with(AtomicU32::default).take(FINE).collect())
+    }
+}
+
+impl Times {
+    /// Counts `n` that took equally long.
+    pub fn observe_n(&self, took: Duration, n: u64) {
+        self.0[fine(took)].fetch_add(u32::try_from(n).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Quantiles over all of these.
+    pub fn quantiles<'a>(all: impl IntoIterator<Item = &'a Self>) -> Quantiles {
+        let mut counts = [0_u64; FINE];
+        for times in all {
+            let own = times.0.iter().map(|count| u64::from(count.load(Ordering::Relaxed)));
+            counts.iter_mut().zip(own).for_each(|(sum, count)| *sum += count);
         }
         let count = counts.iter().sum();
         let quantile = |share: f64| {

@@ -36,6 +36,7 @@ mod security;
 mod servers;
 mod small_disk;
 mod snapshots;
+mod soak;
 mod stage_order;
 mod stores;
 mod support;

@@ -339,13 +339,6 @@ impl Engine {
         })
     }
 
-    /// Memory that the process holds.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.child.id())).unwrap();
-        let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        kibibytes.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
-    }
-
     /// SIGTERM, and the end.
     pub(crate) fn stop(self) -> Ended {
         self.running.signal("TERM");

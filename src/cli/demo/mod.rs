@@ -302,7 +302,7 @@ async fn until_durable(service: &Service, records: u64, bar: &ProgressBar) -> an
 }
 
 /// Waits until the engine reads the log.
-async fn until_running(service: &Service) -> anyhow::Result<()> {
+pub(super) async fn until_running(service: &Service) -> anyhow::Result<()> {
     while service.status.lag.load().is_empty() {
         anyhow::ensure!(!service.is_over(), "the engine has stopped");
         sleep(LOOK_EVERY).await;
@@ -314,8 +314,8 @@ fn learned(view: &View) -> String {
     format!("{} events learned; run it again to go on", HumanCount(view.version().seq))
 }
 
-/// Deletes the demo's files, and nothing else that may be in the folder.
-fn delete(dir: &Path) -> anyhow::Result<()> {
+/// Deletes the embedded log and store of a folder, and nothing else that may be in it.
+pub(super) fn delete(dir: &Path) -> anyhow::Result<()> {
     for file in ["log.db", "store.db"] {
         for suffix in ["", "-wal", "-shm"] {
             let path = dir.join(format!("{file}{suffix}"));
