@@ -1,10 +1,11 @@
 //! The whole path on real Kafka and MongoDB, beside its parts and the bare limits of the same servers.
 //!
 //! `whole path` is the engine: 100,000 events from Kafka through every stage until they are durable in a fresh database,
-//! snapshots included. Its limits are `insert_many` (the same documents alone, into a collection without a second index
-//! and outside any transaction) and `consume` (the same records alone). `store` and `decode to publish` are the parts
-//! between. Every round measures each once, so that drift hits all alike; that, and servers beside the measured
-//! process, is why Criterion does not run this one. Expected: the whole path at half the rate of `insert_many` or more.
+//! snapshots included. Its limit is `insert_many`: the same documents alone, into a collection without a second index
+//! and outside any transaction. The rest are its stages, each alone, in the order of the data: `insert` and `commit` are
+//! the two halves of the transactions, one at a time, and `store` is what the engine does, `store.write_lanes` at a time.
+//! Every round measures each once, so that drift hits all alike; that, and servers beside the measured process, is why
+//! Criterion does not run this one. Expected: the whole path at 0.8 of the rate of `insert_many` or more.
 //!
 //! `make bench ARGS="--bench engine"` (it installs the servers)
 
@@ -15,6 +16,8 @@ mod events;
 #[allow(dead_code, unused_imports, reason = "what only tests need")]
 mod support;
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use comfy_table::Table;
@@ -24,19 +27,33 @@ use freshet::config::{BrokerKind, Config, StoreKind};
 use freshet::consume::{self, Offsets, Polled};
 use freshet::decode::decode;
 use freshet::engine::Engine;
-use freshet::gather::{Gatherer, Progress};
+use freshet::gather::{Gatherer, MicroBatch, Progress};
 use freshet::learn::Recommender;
 use freshet::publish::{Published, Publisher, Version, View};
-use freshet::store::{self, DurableWrite};
-use mongodb::Client;
-use mongodb::bson::doc;
+use freshet::store::{self, DurableWrite, Turn};
+use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc, to_raw_document_buf};
+use mongodb::options::ReadConcern;
+use mongodb::{Client, IndexModel};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The first warms the servers up and is not counted.
 const ROUNDS: usize = 6;
 
 /// What is measured, in the order of a round.
-const PATHS: [&str; 6] = ["whole path", "insert_many", "store", "consume", "decode to publish", "whole path, embedded"];
+const PATHS: [&str; 11] = [
+    "whole path",
+    "insert_many",
+    "consume",
+    "decode and gather",
+    "learn and publish",
+    "encode BSON",
+    "insert",
+    "commit",
+    "store, one at a time",
+    "store",
+    "whole path, embedded",
+];
 
 fn main() {
     // `cargo test --benches` only wants to see it start.
@@ -86,7 +103,7 @@ fn report(mut times: [Vec<Took>; PATHS.len()], events: f64) {
 struct Bench {
     rows: Vec<Interaction>,
     /// The writes that the engine would make.
-    writes: Vec<DurableWrite>,
+    writes: Vec<Arc<DurableWrite>>,
     /// Kafka, with every row on its topic, and MongoDB.
     servers: Config,
     client: Client,
@@ -105,6 +122,7 @@ impl Bench {
         stored::produce(&rows, &servers).await;
         let client = Client::with_uri_str(support::mongodb()).await.unwrap();
         let writes = stored::writes(&rows, &servers.broker.topic, servers.store.write_batch);
+        let writes = writes.into_iter().map(Arc::new).collect();
         Self { rows, writes, servers, client }
     }
 
@@ -114,9 +132,14 @@ impl Bench {
         let took = match path {
             "whole path" => self.whole(&config).await,
             "insert_many" => self.insert_many(&config.store.database).await,
-            "store" => self.store(&config).await,
             "consume" => self.consume(&config).await,
-            "decode to publish" => self.learn(&config),
+            "decode and gather" => (self.gather(&config).0, 0.0),
+            "learn and publish" => self.learn(&config),
+            "encode BSON" => self.encode(),
+            "insert" => (self.transactions(&config.store.database).await.0, 0.0),
+            "commit" => (self.transactions(&config.store.database).await.1, 0.0),
+            "store, one at a time" => self.store(&config, 1).await,
+            "store" => self.store(&config, config.store.write_lanes).await,
             _ => self.embedded(&config).await,
         };
         self.client.database(&config.store.database).drop().await.unwrap();
@@ -164,13 +187,60 @@ impl Bench {
         took
     }
 
-    async fn store(&self, config: &Config) -> Took {
+    async fn store(&self, config: &Config, lanes: usize) -> Took {
         let store = store::open(&config.store).await.unwrap();
         let (epoch, start) = (store.claim().await.unwrap().epoch, Instant::now());
+        let (mut under_way, mut turn) = (VecDeque::new(), Turn::first());
         for write in &self.writes {
-            store.persist(epoch, write).await.unwrap();
+            if under_way.len() == lanes {
+                let first: JoinHandle<()> = under_way.pop_front().unwrap();
+                first.await.unwrap();
+            }
+            let (next, behind) = Turn::behind();
+            let (store, write, place) = (Arc::clone(&store), Arc::clone(write), std::mem::replace(&mut turn, behind));
+            under_way.push_back(tokio::spawn(async move {
+                store.persist_in_turn(epoch, &write, &place).await.unwrap();
+                next.go(write.progress.clone());
+            }));
         }
+        turn.come().await;
         (start.elapsed().as_secs_f64(), 0.0)
+    }
+
+    fn encoded(&self) -> impl Iterator<Item = RawDocumentBuf> {
+        self.writes.iter().map(|write| {
+            let mut documents = RawArrayBuf::new();
+            for event in &write.events {
+                documents.push(to_raw_document_buf(&EventDoc::from(event)).unwrap());
+            }
+            rawdoc! {"insert": "events", "documents": documents, "ordered": false}
+        })
+    }
+
+    fn encode(&self) -> Took {
+        let start = Instant::now();
+        self.encoded().for_each(drop);
+        (start.elapsed().as_secs_f64(), 0.0)
+    }
+
+    /// Seconds for the inserts and for the commits of transactions, with the index that the store has.
+    async fn transactions(&self, database: &str) -> Took {
+        let database = self.client.database(database);
+        let index = IndexModel::builder().keys(doc! {"seq": 1}).build();
+        database.collection::<Document>("events").create_index(index).await.unwrap();
+        let mut session = self.client.start_session().await.unwrap();
+        let (mut inserts, mut commits) = (0.0, 0.0);
+        for command in self.encoded() {
+            let start = Instant::now();
+            session.start_transaction().read_concern(ReadConcern::snapshot()).await.unwrap();
+            let answer = database.run_raw_command(command).session(&mut session).await.unwrap();
+            assert!(!answer.contains_key("writeErrors"), "{answer}");
+            let inserted = Instant::now();
+            session.commit_transaction().await.unwrap();
+            inserts += inserted.duration_since(start).as_secs_f64();
+            commits += inserted.elapsed().as_secs_f64();
+        }
+        (inserts, commits)
     }
 
     async fn consume(&self, config: &Config) -> Took {
@@ -188,17 +258,24 @@ impl Bench {
         took
     }
 
-    fn learn(&self, config: &Config) -> Took {
+    fn gather(&self, config: &Config) -> (f64, Vec<MicroBatch>) {
         let raw = events::raw(&self.rows, &config.broker.topic);
         let (start, now) = (Instant::now(), tokio::time::Instant::now());
         let mut gatherer = Gatherer::new(&config.gather, Progress::default(), Vec::new());
-        let mut recommender = Recommender::new(config).unwrap();
-        let mut publisher = Publisher::new(Published::default(), View::default());
         let mut push = |raw| {
             let decoded = decode(&raw, &config.decode);
             gatherer.push(now, raw, decoded)
         };
-        for batch in raw.into_iter().filter_map(&mut push) {
+        let batches = raw.into_iter().filter_map(&mut push).collect();
+        (start.elapsed().as_secs_f64(), batches)
+    }
+
+    fn learn(&self, config: &Config) -> Took {
+        let (_, batches) = self.gather(config);
+        let start = Instant::now();
+        let mut recommender = Recommender::new(config).unwrap();
+        let mut publisher = Publisher::new(Published::default(), View::default());
+        for batch in batches {
             publisher.observe(&recommender.learn(&batch).unwrap());
             publisher.publish(recommender.publish(), Version::after(&batch, 0));
         }

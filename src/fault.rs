@@ -21,6 +21,8 @@ pub enum Point {
     Published,
     /// Events and offsets are written inside a transaction that is not committed.
     Written,
+    /// The same, while the write before is under way in another lane: only a store that has several gets there.
+    Held,
     /// A write is durable, and the engine has not heard of it.
     Persisted,
     /// The blocks of a snapshot are stored, its manifest is not.
@@ -36,11 +38,12 @@ pub enum Point {
 }
 
 /// Every place, in the order of the path.
-pub const POINTS: [(Point, &str); 10] = [
+pub const POINTS: [(Point, &str); 11] = [
     (Point::Gathered, "gathered"),
     (Point::Learned, "learned"),
     (Point::Published, "published"),
     (Point::Written, "written"),
+    (Point::Held, "held"),
     (Point::Persisted, "persisted"),
     (Point::BlocksStored, "blocks_stored"),
     (Point::Snapshotted, "snapshotted"),

@@ -112,6 +112,7 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("store.connect_timeout", Range::Time("0s", "1h")),
     ("store.snapshot_every", Range::Whole(0, i64::MAX)),
     ("store.write_batch", Range::Whole(1, 100_000)),
+    ("store.write_lanes", Range::Whole(1, 16)),
     ("store.keep_last", Range::Whole(1, 100_000)),
     ("store.keep_hourly", Range::Whole(0, 100_000)),
     ("serve.port", Range::Whole(0, 65_535)),

@@ -192,6 +192,8 @@ pub struct StoreConfig {
     pub snapshot_every: u64,
     /// Most events written in one transaction.
     pub write_batch: usize,
+    /// Transactions that write at the same time and commit in order; of the embedded store one.
+    pub write_lanes: usize,
     /// Newest snapshots that are kept.
     pub keep_last: usize,
     /// Hours of which the newest snapshot each is kept.

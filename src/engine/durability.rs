@@ -1,46 +1,43 @@
-//! Third stage of the engine: makes batches durable in order, and takes snapshots of what is durable.
+//! Third stage of the engine: makes batches durable in order, and has snapshots taken of what is durable.
+//!
+//! Writes that are full are under way together, as many as the store gains from, and become durable one after the other.
+//! A write that is not full waits for the one before it, and for company meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument, Span};
+use tokio::time::{Instant, sleep_until};
 
+use super::EngineError;
 use super::learning::LearnedBatch;
-use super::{EngineError, patience, spans};
-use crate::decode::Reason;
+use super::snapshots::{Keeper, Snapshots};
+use super::writing::{Open, Writing, Written};
 use crate::fault::{self, Point};
 use crate::gather::Progress;
 use crate::publish::View;
 use crate::serve::Status;
-use crate::serve::status::SnapshotSummary;
-use crate::store::snapshot::{Encoded, Encoder, Taken};
-use crate::store::{Block, DurableWrite, LearnedEvent, Manifest, Pruned, Retention, Store, StoreError};
-use crate::telemetry::now_ms;
-
-/// Longest that a batch waits for others to be written with. Each write syncs the disk, and on the same disk the log waits
-/// for that; nobody waits for the store, since what is on the log is learned and answered from before it is here.
-const COMPANY: Duration = Duration::from_millis(10);
-
-/// Snapshots that the status lists.
-const LISTED: usize = 100;
+use crate::store::{Store, Turn};
 
 pub(super) struct Durability {
     pub(super) store: Arc<dyn Store>,
     pub(super) epoch: u64,
-    /// What is durable, the open write included.
+    /// What will be durable, the open write included.
     pub(super) progress: Progress,
     pub(super) write_batch: usize,
-    pub(super) encoder: Encoder,
-    pub(super) keep: Retention,
-    /// `seq` of the newest snapshot.
-    pub(super) last_snapshot: u64,
     pub(super) durable: watch::Sender<Progress>,
     pub(super) status: Arc<Status>,
-    /// Spans of the batches in the open write, held open until it is done.
-    pub(super) written: Vec<Span>,
+}
+
+/// Writes in line: those under way, and the one that is filled.
+#[derive(Default)]
+struct Line {
+    under_way: VecDeque<Writing>,
+    open: Option<Open>,
+    /// Of the write to come, if one is under way before it.
+    turn: Option<Turn>,
+    /// No batch will come.
+    ended: bool,
 }
 
 impl Durability {
@@ -49,142 +46,89 @@ impl Durability {
         mut self,
         mut learned: mpsc::Receiver<LearnedBatch>,
         mut newest: Arc<View>,
+        keeper: Keeper,
     ) -> Result<(), EngineError> {
-        while let Some(first) = learned.recv().await {
-            let (write, view, snapshot) = self.collect(first, &mut learned).await?;
-            let started = Instant::now();
-            let span = spans::of_write(&self.written, write.events.len());
-            let persisted = patience::until_done(&self.status, || self.store.persist(self.epoch, &write));
-            persisted.instrument(span).await?;
-            self.written.clear();
-            self.status.timings.persist.observe(started.elapsed());
-            self.status.monitor.persisted(self.progress.batch, started.elapsed());
-            fault::pass(Point::Persisted);
-            self.status.set_durable_seq(self.progress.seq);
-            self.status.count_rejects(counted(&write));
-            self.status.catalog.tell(write.items, write.users).await;
-            self.durable.send_replace(self.progress.clone());
-            if snapshot {
-                self.take_snapshot(&view).await?;
+        let mut snapshots = Snapshots::Idle(Box::new(keeper));
+        let mut line = Line::default();
+        loop {
+            let due = self.due(&line);
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.begin(&mut line);
+                continue;
             }
-            newest = view;
-        }
-        if newest.version().seq > self.last_snapshot {
-            self.take_snapshot(&newest).await?;
-        }
-        Ok(())
-    }
-
-    /// One write of `first` and the batches that wait behind it or come soon, up to `write_batch` events or the next snapshot.
-    async fn collect(
-        &mut self,
-        first: LearnedBatch,
-        learned: &mut mpsc::Receiver<LearnedBatch>,
-    ) -> Result<(DurableWrite, Arc<View>, bool), EngineError> {
-        let mut write = DurableWrite::default();
-        let (mut view, mut snapshot) = self.add(first, &mut write)?;
-        let until = Instant::now() + COMPANY;
-        while !snapshot && write.events.len() < self.write_batch {
-            let Ok(Some(next)) = timeout_at(until, learned.recv()).await else { break };
-            (view, snapshot) = self.add(next, &mut write)?;
-        }
-        write.progress = self.progress.clone();
-        Ok((write, view, snapshot))
-    }
-
-    fn add(&mut self, learned: LearnedBatch, write: &mut DurableWrite) -> Result<(Arc<View>, bool), EngineError> {
-        let LearnedBatch { batch, outcomes, view, snapshot, span } = learned;
-        self.written.push(span);
-        self.progress.offsets.apply(&batch.offsets)?;
-        self.progress.seq = batch.seqs().end - 1;
-        self.progress.batch = batch.number;
-        let events = (batch.first_seq..).zip(batch.events).zip(outcomes);
-        write.events.extend(events.map(|((seq, event), outcome)| LearnedEvent {
-            seq,
-            batch: batch.number,
-            rehearse_from: batch.rehearse_from,
-            predicted: outcome.predicted,
-            event,
-        }));
-        write.rejects.extend(batch.rejects);
-        write.items.extend(batch.items);
-        write.users.extend(batch.users);
-        Ok((view, snapshot))
-    }
-
-    /// Takes a snapshot of the view, all of which is durable, and deletes those that are not kept any more.
-    async fn take_snapshot(&mut self, view: &View) -> Result<(), EngineError> {
-        let started = Instant::now();
-        let manifest = match self.store_snapshot(view).await {
-            // Somebody pruned by hand: blocks that this engine has stored before are named by no manifest yet.
-            Err(StoreError::MissingBlocks { .. }) => {
-                self.encoder.forget();
-                self.store_snapshot(view).await?
+            if line.ended && line.under_way.is_empty() && line.open.is_none() {
+                break;
             }
-            stored => stored?,
-        };
-        self.last_snapshot = manifest.seq;
-        fault::pass(Point::Snapshotted);
-        let listed = self.status.snapshots.load();
-        let others = listed.iter().filter(|other| other.seq != manifest.seq).cloned();
-        let newest = std::iter::once(SnapshotSummary::from(&manifest)).chain(others).take(LISTED).collect();
-        self.status.snapshots.store(Arc::new(newest));
-        self.prune().await;
-        self.status.timings.snapshot.observe(started.elapsed());
-        fault::pass(Point::Pruned);
-        Ok(())
-    }
-
-    /// Stores the blocks, then the manifest.
-    async fn store_snapshot(&mut self, view: &View) -> Result<Manifest, StoreError> {
-        let offsets = self.progress.offsets.clone();
-        let taken = Taken { epoch: self.epoch, offsets, created_at_ms: now_ms() };
-        let Encoded { manifest, new, blocks } = self.encoder.encode(view, taken);
-        let (new_blocks, bytes) = (new.len(), new.iter().map(|block| block.bytes.len()).sum::<usize>());
-        let new: Arc<[Block]> = new.into();
-        patience::until_done(&self.status, || self.store.put_blocks(Arc::clone(&new))).await?;
-        fault::pass(Point::BlocksStored);
-        patience::until_done(&self.status, || self.store.put_manifest(self.epoch, &manifest, &blocks)).await?;
-        tracing::info!(seq = manifest.seq, sha256 = %manifest.sha256, new_blocks, bytes, "took a snapshot");
-        Ok(manifest)
-    }
-
-    /// Deletes what is not kept. That it cannot is no reason to stop: it costs space, and the next one tries again.
-    async fn prune(&self) {
-        match patience::until_done(&self.status, || self.store.prune(Some(self.epoch), self.keep, false)).await {
-            Ok(pruned) => {
-                let listed = self.status.snapshots.load();
-                let left = listed.iter().filter(|one| pruned.kept.contains(&one.seq)).cloned().collect();
-                self.status.snapshots.store(Arc::new(left));
-                let Pruned { snapshots, blocks, bytes, waiting, .. } = pruned;
-                if let Some(waiting) = waiting {
-                    tracing::warn!("{waiting}");
+            let has_room = !line.ended && line.open.as_ref().is_none_or(|open| !open.is_full(self.write_batch));
+            tokio::select! {
+                biased;
+                written = first(&mut line.under_way), if !line.under_way.is_empty() => {
+                    line.under_way.pop_front();
+                    let written = written?;
+                    newest = Arc::clone(&written.open.view);
+                    snapshots = self.conclude(written, snapshots).await?;
                 }
-                tracing::debug!(?snapshots, blocks, bytes, "deleted old snapshots");
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                batch = learned.recv(), if has_room => match batch {
+                    Some(batch) => self.add(&mut line, batch)?,
+                    None => line.ended = true,
+                },
             }
-            Err(error) => tracing::warn!(%error, "cannot delete old snapshots; the next snapshot tries again"),
         }
+        let mut keeper = snapshots.end().await?;
+        if newest.version().seq > keeper.last {
+            keeper.take(&newest, &self.progress.offsets).await?;
+        }
+        Ok(())
+    }
+
+    /// When the open write begins, unless another one is to be awaited first.
+    fn due(&self, line: &Line) -> Option<Instant> {
+        let open = line.open.as_ref()?;
+        if open.is_full(self.write_batch) {
+            return (line.under_way.len() < self.store.lanes()).then(Instant::now);
+        }
+        line.under_way.is_empty().then(|| if line.ended { Instant::now() } else { open.until })
+    }
+
+    fn add(&mut self, line: &mut Line, batch: LearnedBatch) -> Result<(), EngineError> {
+        match &mut line.open {
+            Some(open) => open.add(batch, &mut self.progress)?,
+            none => *none = Some(Open::with(batch, &mut self.progress)?),
+        }
+        Ok(())
+    }
+
+    /// Sends the open write on its way.
+    fn begin(&self, line: &mut Line) {
+        let Some(mut open) = line.open.take() else { return };
+        open.write.progress = self.progress.clone();
+        let before = if line.under_way.is_empty() { None } else { line.turn.take() };
+        let (next, turn) = Turn::behind();
+        line.turn = Some(turn);
+        let place = (before.unwrap_or_else(Turn::first), next);
+        line.under_way.push_back(open.begin(Arc::clone(&self.store), self.epoch, Arc::clone(&self.status), place));
+    }
+
+    /// Tells of a write that is durable, as all before it are, and has the snapshot taken that is due then.
+    async fn conclude(&self, written: Written, mut snapshots: Snapshots) -> Result<Snapshots, EngineError> {
+        let Written { open, took } = written;
+        let progress = open.write.progress.clone();
+        self.status.timings.persist.observe(took);
+        self.status.monitor.persisted(progress.batch, took);
+        fault::pass(Point::Persisted);
+        self.status.set_durable_seq(progress.seq);
+        self.status.count_rejects(open.rejects());
+        self.status.catalog.tell(open.write.items, open.write.users).await;
+        self.durable.send_replace(progress.clone());
+        snapshots.look()?;
+        if open.snapshot { snapshots.begin(open.view, progress.offsets).await } else { Ok(snapshots) }
     }
 }
 
-fn counted(write: &DurableWrite) -> BTreeMap<Reason, u64> {
-    let mut counts = BTreeMap::new();
-    for reject in &write.rejects {
-        *counts.entry(reject.reason).or_default() += 1;
-    }
-    counts
-}
-
-impl From<&Manifest> for SnapshotSummary {
-    fn from(manifest: &Manifest) -> Self {
-        Self {
-            seq: manifest.seq,
-            created_at_ms: manifest.created_at_ms,
-            sha256: manifest.sha256.to_string(),
-            users: manifest.counts.users,
-            items: manifest.counts.items,
-            mae: manifest.metrics.mae,
-            rmse: manifest.metrics.rmse,
-        }
-    }
+/// Waits for the first of the writes under way. Safe to cancel.
+async fn first(under_way: &mut VecDeque<Writing>) -> Result<Written, EngineError> {
+    let Some(writing) = under_way.front_mut() else { std::future::pending().await };
+    let written = writing.await.map_err(|_| EngineError::Panicked { stage: "durability" })?;
+    Ok(written?)
 }

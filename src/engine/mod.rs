@@ -15,9 +15,11 @@ mod log_watch;
 mod patience;
 mod place;
 mod recovery;
+mod snapshots;
 mod spans;
 pub mod verify;
 mod watch;
+mod writing;
 
 use std::sync::Arc;
 
@@ -187,17 +189,21 @@ impl Engine {
         };
         let status = Arc::clone(&self.status);
         tokio::task::spawn_blocking(move || judge::run(&status.monitor, to_judge));
-        let keeper = durability::Durability {
+        let durability = durability::Durability {
             store: Arc::clone(&self.store),
             epoch,
             progress,
             write_batch: self.config.store.write_batch,
-            encoder: Encoder::new(self.named),
-            keep: Retention::of(&self.config.store),
-            last_snapshot: snapshot,
             durable,
             status: Arc::clone(&self.status),
-            written: Vec::new(),
+        };
+        let keeper = snapshots::Keeper {
+            store: Arc::clone(&self.store),
+            epoch,
+            encoder: Encoder::new(self.named),
+            keep: Retention::of(&self.config.store),
+            last: snapshot,
+            status: Arc::clone(&self.status),
         };
         Stages {
             watch: tokio::spawn(watch::follow_catalog(Arc::clone(&self.store), self.status, catalog, halt.clone())),
@@ -209,7 +215,7 @@ impl Engine {
                     learning.run(gathered, &outcomes)
                 })
             },
-            durability: tokio::spawn(guarded(guard(), keeper.run(learned, view))),
+            durability: tokio::spawn(guarded(guard(), durability.run(learned, view, keeper))),
         }
     }
 }

@@ -14,6 +14,7 @@ mod events;
 mod garbage;
 pub(crate) mod mongo;
 mod rules;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use dead_letters::{DeadLetter, DeadLetterFilter};
 pub use events::{Changes, EventFilter};
 pub use hash::Hash;
 pub use retention::Retention;
+pub use turn::{Next, Turn};
 
 /// Format of the manifests and blocks that this program writes and reads.
 pub const SNAPSHOT_FORMAT: u32 = 2;
@@ -217,11 +219,25 @@ pub trait Store: Send + Sync {
     /// If the store fails.
     async fn state(&self) -> Result<Claim, StoreError>;
 
-    /// Makes one write durable, atomically. Repeating a write that already took effect is a success and changes nothing.
+    /// Writes that gain from being under way together.
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    /// Makes one write durable, atomically, once its turn has come: none is durable without all before it. Repeating a
+    /// write that already took effect is a success and changes nothing.
     ///
     /// # Errors
     /// [`StoreError::Superseded`] if another engine has claimed the store since; else if the store fails.
-    async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError>;
+    async fn persist_in_turn(&self, epoch: u64, write: &DurableWrite, turn: &Turn) -> Result<(), StoreError>;
+
+    /// The same for a write that has none before it under way.
+    ///
+    /// # Errors
+    /// As [`Store::persist_in_turn`].
+    async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
+        self.persist_in_turn(epoch, write, &Turn::first()).await
+    }
 
     /// Events from `from_seq` on, in `seq` order, at most `limit`.
     ///

@@ -24,7 +24,8 @@ pub(super) fn seq_before(write: &DurableWrite) -> u64 {
 /// Compares a write made under `epoch` with where the store stands.
 ///
 /// # Errors
-/// If another engine has claimed the store, or the write leaves a gap or goes back.
+/// If another engine has claimed the store, the write leaves a gap or goes back, or its events do not follow each other:
+/// so no two events can take one place in the order.
 pub(super) fn standing(
     location: &str,
     stored: &Claim,
@@ -35,19 +36,45 @@ pub(super) fn standing(
     if covers(&stored.progress, &write.progress) {
         return Ok(Standing::Done);
     }
-    let before = seq_before(write);
+    let before = check_numbers(location, write)?;
     if before == stored.progress.seq {
         return Ok(Standing::Next);
     }
-    Err(StoreError::Damaged {
-        what: "the order of events".into(),
-        location: location.into(),
-        reason: format!(
-            "a write goes on after event {before}, but the last one stored is event {}; restart the engine, it resumes \
-             from the store",
-            stored.progress.seq
-        ),
-    })
+    Err(out_of_order(
+        location,
+        &format!("a write goes on after event {before}, but the last one stored is event {}", stored.progress.seq),
+    ))
+}
+
+/// The same before the write's turn has come, when the store does not stand where the write goes on.
+///
+/// # Errors
+/// If another engine has claimed the store, or the events of the write do not follow each other.
+pub(super) fn standing_ahead(
+    location: &str,
+    stored: &Claim,
+    epoch: u64,
+    write: &DurableWrite,
+) -> Result<Standing, StoreError> {
+    check_epoch(location, stored.epoch, epoch)?;
+    if covers(&stored.progress, &write.progress) {
+        return Ok(Standing::Done);
+    }
+    check_numbers(location, write).map(|_| Standing::Next)
+}
+
+/// The last `seq` before the write, whose events must be numbered from there on.
+fn check_numbers(location: &str, write: &DurableWrite) -> Result<u64, StoreError> {
+    let before = seq_before(write);
+    match (before + 1..).zip(&write.events).find(|(seq, event)| *seq != event.seq) {
+        None => Ok(before),
+        Some((seq, event)) => Err(out_of_order(location, &format!("event {} stands in the place of {seq}", event.seq))),
+    }
+}
+
+fn out_of_order(location: &str, reason: &str) -> StoreError {
+    let reason = format!("{reason}; restart the engine, it resumes from the store");
+    StoreError::Damaged { what: "the order of events".into(), location: location.into(), reason }
 }
 
 /// Refuses a writer whose epoch is not the one in force.
@@ -98,7 +125,7 @@ pub(super) fn check_present(location: &str, manifest: &Manifest, missing: &BTree
 }
 
 /// Whether everything up to `wanted` is durable once `stored` is.
-fn covers(stored: &Progress, wanted: &Progress) -> bool {
+pub(super) fn covers(stored: &Progress, wanted: &Progress) -> bool {
     stored.seq >= wanted.seq && stored.batch >= wanted.batch && stored.offsets.cover(&wanted.offsets)
 }
 
@@ -132,7 +159,9 @@ mod tests {
     fn write(events: usize, progress: Progress) -> DurableWrite {
         let event = crate::decode::testing::event("u", "i", 3.0);
         let learned = super::super::LearnedEvent { seq: 0, batch: 0, rehearse_from: None, predicted: 0.0, event };
-        DurableWrite { events: vec![learned; events], progress, ..DurableWrite::default() }
+        let first = (progress.seq + 1).saturating_sub(events as u64);
+        let events = (first..).take(events).map(|seq| super::super::LearnedEvent { seq, ..learned.clone() });
+        DurableWrite { events: events.collect(), progress, ..DurableWrite::default() }
     }
 
     fn stored() -> Claim {
@@ -167,6 +196,29 @@ mod tests {
         let gap = standing("s", &stored(), 3, &write(5, progress(16, 3, 18))).unwrap_err();
         assert!(gap.to_string().contains("after event 11, but the last one stored is event 10"), "{gap}");
         assert!(standing("s", &stored(), 3, &write(5, progress(14, 3, 16))).is_err());
+    }
+
+    #[test]
+    fn two_events_cannot_take_one_place() {
+        for (at, seq) in [(1, 11), (4, 16), (0, 3)] {
+            let mut wrong = write(5, progress(15, 3, 17));
+            wrong.events[at].seq = seq;
+            for check in [standing, standing_ahead] {
+                let error = check("s", &stored(), 3, &wrong).unwrap_err().to_string();
+                assert!(error.contains(&format!("event {seq} stands in the place of {}", 11 + at)), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn before_its_turn_a_write_may_be_ahead_and_is_checked_when_it_comes() {
+        let ahead = write(5, progress(25, 5, 27));
+        assert_eq!(standing_ahead("s", &stored(), 3, &ahead).unwrap(), Standing::Next);
+        assert!(standing("s", &stored(), 3, &ahead).is_err());
+        let before = Claim { progress: progress(20, 4, 22), ..stored() };
+        assert_eq!(standing("s", &before, 3, &ahead).unwrap(), Standing::Next);
+        assert_eq!(standing_ahead("s", &stored(), 3, &write(4, progress(10, 2, 12))).unwrap(), Standing::Done);
+        assert!(matches!(standing_ahead("s", &stored(), 2, &ahead), Err(StoreError::Superseded { .. })));
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn a_database_with_encryption_and_login_is_well_and_keeps_no_trace() {
     report.expect("mongodb", "engine", "passed", &["none has started"]);
     report.expect("mongodb", "clock", "passed", &["ms"]);
     owner.must(&["snapshots", "list"]);
-    examine(&owner, "store", 0).expect("mongodb", "indexes", "passed", &["unique one by seq"]);
+    examine(&owner, "store", 0).expect("mongodb", "indexes", "passed", &["the one by seq"]);
     let report = examine(&owner, "store", 0);
     report.expect("mongodb", "engine", "passed", &["none has started"]);
 }

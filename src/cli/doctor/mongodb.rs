@@ -332,31 +332,36 @@ async fn indexes(target: &Target, database: &Database) -> Result<Found, Fault> {
     };
     let by_seq = listed.iter().find(|index| index.keys == doc! {"seq": 1});
     match by_seq.map(|index| index.options.as_ref().and_then(|options| options.unique) == Some(true)) {
-        Some(true) => Ok(Found::new((), "events have the unique one by seq")),
+        Some(false) => Ok(Found::new((), "events have the one by seq")),
         None => Ok(Found::new((), "not there yet; freshet creates them")),
-        Some(false) => Err(Fault::new(
-            "events have an index by seq that is not unique, and freshet needs the unique one",
-            "db.events.dropIndex({seq: 1}); freshet creates its own at the next start",
+        Some(true) => Ok(Found::new(
+            (),
+            "events have the one by seq, unique as an earlier freshet made it, which slows writing down: stop the engine, \
+             db.events.dropIndex({seq: 1}), and freshet creates its own at the next start",
         )),
     }
 }
 
 async fn engine(target: &Target, database: &Database) -> Result<Found, Fault> {
-    let found = database.collection::<Document>("engine").find_one(doc! {}).await;
-    let found = found.map_err(|error| refused(target, &error))?;
+    let found = match database.collection::<Document>("engine").find(doc! {"seq": {"$exists": true}}).await {
+        Ok(found) => found.try_collect::<Vec<_>>().await,
+        Err(error) => Err(error),
+    };
+    let lanes = found.map_err(|error| refused(target, &error))?;
+    // The farthest of the lanes that an engine writes in.
+    let most = |name: &str| {
+        let number = |lane: &Document| {
+            let value = lane.get(name)?;
+            value.as_i64().or(value.as_i32().map(i64::from))
+        };
+        lanes.iter().filter_map(number).max().unwrap_or_default()
+    };
     Ok(Found::new(
         (),
-        match found {
-            Some(engine) => {
-                let number = |name: &str| {
-                    engine
-                        .get(name)
-                        .and_then(|value| value.as_i64().or(value.as_i32().map(i64::from)))
-                        .unwrap_or_default()
-                };
-                format!("epoch {}, {} events", number("epoch"), HumanCount(number("seq").max(0) as u64))
-            }
-            None => "none has started yet".to_owned(),
+        if lanes.is_empty() {
+            "none has started yet".to_owned()
+        } else {
+            format!("epoch {}, {} events", most("epoch"), HumanCount(most("seq").max(0) as u64))
         },
     ))
 }

@@ -20,7 +20,7 @@ use self::schema::OpenError;
 use super::rules::{self, Standing};
 use super::{
     Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Hash, LearnedEvent,
-    Listed, Manifest, Pruned, Retention, Store, StoreError,
+    Listed, Manifest, Pruned, Retention, Store, StoreError, Turn,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
@@ -279,7 +279,8 @@ impl Store for EmbeddedStore {
         self.run(|file| file.read("read the engine's state", rows::engine)).await
     }
 
-    async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
+    async fn persist_in_turn(&self, epoch: u64, write: &DurableWrite, turn: &Turn) -> Result<(), StoreError> {
+        turn.come().await;
         let write = write.clone();
         self.run(move |file| file.persist(epoch, &write)).await
     }

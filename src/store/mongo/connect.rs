@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{
-    Acknowledgment, ClientOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
-};
-use mongodb::{Client, Database, IndexModel};
+use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::{Client, Collection, Database, IndexModel};
 
 use super::failure::{NOT_INITIATED, Patience, Place, may_pass};
 use crate::config::StoreConfig;
@@ -164,20 +162,25 @@ fn check_replica_set(place: &Place, hello: &Document) -> Result<(), StoreError> 
 /// third to a half of the rate of writing from every engine, for exports that few ask for: these look at every event of
 /// their range instead, on the server, which takes some seconds a million.
 async fn create_indexes(database: &Database) -> Result<(), Error> {
-    let unique = IndexOptions::builder().unique(true).build();
-    let events = [
-        // Recovery reads events in this order; unique, so that no two records can take one place in it.
-        IndexModel::builder().keys(doc! {"seq": 1}).options(unique).build(),
-    ];
-    database.collection::<Document>("events").create_indexes(events).await?;
+    // Recovery reads events in this order. Not a unique one, which takes as long again as everything else that the server
+    // does for an event: that no two take one place in the order is seen to by `store::rules`, under the epoch.
+    create_index(database.collection("events"), doc! {"seq": 1}).await?;
     // Counting by reason, without reading payloads.
-    let reason = IndexModel::builder().keys(doc! {"reason": 1}).build();
-    database.collection::<Document>("dead_letters").create_index(reason).await?;
+    create_index(database.collection("dead_letters"), doc! {"reason": 1}).await?;
     // A transaction may write only to collections that exist, on the oldest servers.
     for name in ["engine", "snapshots"] {
         create_collection(database, name).await?;
     }
     Ok(())
+}
+
+/// One that is there already with other options, as an earlier freshet made it, serves as well.
+async fn create_index(collection: Collection<Document>, keys: Document) -> Result<(), Error> {
+    const OPTIONS_CONFLICT: [i32; 2] = [85, 86];
+    match collection.create_index(IndexModel::builder().keys(keys).build()).await {
+        Err(error) if !super::failure::code(&error).is_some_and(|code| OPTIONS_CONFLICT.contains(&code)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 async fn create_collection(database: &Database, name: &str) -> Result<(), Error> {

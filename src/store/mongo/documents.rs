@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::consume::{Offsets, Position};
 use crate::decode::{Event, Reject};
-use crate::store::{Block, Claim, DeadLetter, Hash, LearnedEvent, Progress};
+use crate::store::{Block, Claim, DeadLetter, Hash, LearnedEvent, Progress, rules};
 
 /// `_id` of the one document that says where the engine stands.
 pub(super) const ENGINE_ID: &str = "engine";
@@ -96,9 +96,12 @@ pub(super) struct BlockId {
     pub(super) hash: Hash,
 }
 
-/// The document of `engine` that says where the engine stands.
+/// A document of `engine` that says how far a lane has come. The first lane's is the engine's own.
 #[derive(Debug, Deserialize)]
 pub(super) struct EngineDoc {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(default)]
     epoch: i64,
     seq: i64,
     batch: i64,
@@ -213,10 +216,22 @@ impl From<BlockDoc> for Block {
     }
 }
 
-impl From<EngineDoc> for Claim {
-    fn from(doc: EngineDoc) -> Self {
-        let progress = Progress { seq: doc.seq as u64, batch: doc.batch as u64, offsets: doc.offsets };
-        Self { epoch: doc.epoch as u64, progress, store_id: doc.store_id, base: doc.base as u64 }
+impl EngineDoc {
+    /// Where the store stands: where the farthest lane does, since none is ahead of a write that is not durable. None if
+    /// the engine's own document is not there.
+    pub(super) fn standing(lanes: Vec<Self>) -> Option<Claim> {
+        let (mut claim, mut farthest) = (None, Progress::default());
+        for doc in lanes {
+            let progress = Progress { seq: doc.seq as u64, batch: doc.batch as u64, offsets: doc.offsets };
+            if rules::covers(&progress, &farthest) {
+                farthest = progress;
+            }
+            if doc.id == ENGINE_ID {
+                let (epoch, base) = (doc.epoch as u64, doc.base as u64);
+                claim = Some(Claim { epoch, progress: Progress::default(), store_id: doc.store_id, base });
+            }
+        }
+        claim.map(|claim| Claim { progress: farthest, ..claim })
     }
 }
 
@@ -278,6 +293,22 @@ mod tests {
         };
         assert_eq!(bson::to_document(&EventDoc::from(&learned)).unwrap(), expected);
         assert_eq!(LearnedEvent::from(bson::from_document::<EventDoc>(expected).unwrap()), learned);
+    }
+
+    #[test]
+    fn the_store_stands_where_its_farthest_lane_does() {
+        let lane = |id: &str, seq: i64, next: i64| {
+            let offsets = vec![bson::doc! {"topic": "ratings", "partition": 0, "offset": next}];
+            let lane = bson::doc! {"_id": id, "epoch": 3_i64, "seq": seq, "batch": 1_i64, "offsets": offsets};
+            bson::from_document::<EngineDoc>(lane).unwrap()
+        };
+        let standing = |lanes| EngineDoc::standing(lanes).map(|claim| (claim.epoch, claim.progress.seq));
+        assert_eq!(standing(vec![lane("lane-2", 9, 9), lane("engine", 5, 5)]), Some((3, 9)));
+        assert_eq!(standing(vec![lane("engine", 5, 5), lane("lane-2", 4, 4)]), Some((3, 5)));
+        // Rejects alone move the offsets.
+        let claim = EngineDoc::standing(vec![lane("lane-2", 5, 7), lane("engine", 5, 6)]).unwrap();
+        assert_eq!(claim.progress.offsets.get("ratings", 0), Some(7));
+        assert_eq!(standing(vec![lane("lane-2", 9, 9)]), None);
     }
 
     #[test]

@@ -8,9 +8,11 @@ mod connect;
 mod documents;
 mod events;
 mod failure;
+mod lanes;
 mod letters;
 mod prune;
 mod transaction;
+mod work;
 
 pub(crate) use self::connect::{NOT_A_REPLICA_SET, tls_advice};
 pub(crate) use self::failure::Place;
@@ -27,12 +29,13 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::{Collection, Database};
 use serde::Deserialize;
 
-use self::documents::{BlockDoc, ENGINE_ID, EngineDoc};
+use self::documents::BlockDoc;
 use self::failure::DUPLICATE_KEY;
-use self::transaction::{NewSnapshot, Writer};
+use self::transaction::Writer;
+use self::work::NewSnapshot;
 use super::{
     Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Hash, LearnedEvent,
-    Listed, Manifest, Pruned, Retention, Store, StoreError, rules,
+    Listed, Manifest, Pruned, Retention, Store, StoreError, Turn, rules,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
@@ -64,7 +67,7 @@ struct SeqAndId {
 /// Connects to `config.uri`, waiting for it up to `config.connect_timeout`.
 pub(super) async fn open(config: &StoreConfig) -> Result<MongoStore, StoreError> {
     let (database, place) = connect::connect(config).await?;
-    let writer = Writer::new(&database);
+    let writer = Writer::new(&database, config.write_lanes);
     Ok(MongoStore { place, database, writer })
 }
 
@@ -142,14 +145,17 @@ impl Store for MongoStore {
 
     async fn state(&self) -> Result<Claim, StoreError> {
         self.ask("read where the engine stands", async {
-            let engine: Collection<EngineDoc> = self.database.collection("engine");
-            Ok(engine.find_one(doc! {"_id": ENGINE_ID}).await?.map(Claim::from).unwrap_or_default())
+            Ok(lanes::standing(&self.database, None).await?.unwrap_or_default())
         })
         .await
     }
 
-    async fn persist(&self, epoch: u64, write: &DurableWrite) -> Result<(), StoreError> {
-        self.writer.persist(&self.place, epoch, write).await
+    fn lanes(&self) -> usize {
+        self.writer.lanes()
+    }
+
+    async fn persist_in_turn(&self, epoch: u64, write: &DurableWrite, turn: &Turn) -> Result<(), StoreError> {
+        self.writer.persist(&self.place, epoch, write, turn).await
     }
 
     async fn events_where(&self, wanted: &EventFilter, limit: usize) -> Result<Vec<LearnedEvent>, StoreError> {

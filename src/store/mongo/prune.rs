@@ -11,7 +11,7 @@ use mongodb::options::Hint;
 use serde::Deserialize;
 
 use super::documents::BlockId;
-use super::transaction::Deletion;
+use super::work::Deletion;
 use super::{BLOCKS_AT_ONCE, MongoStore};
 use crate::fault::{self, Point};
 use crate::store::garbage::{Choice, Dead, Head};

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod events;
+mod lanes;
 mod letters;
 mod mongodb;
 mod snapshots;
@@ -44,6 +45,7 @@ fn config(kind: StoreKind, data_dir: &Path, uri: &str, database: &str) -> StoreC
         connect_timeout: Duration::from_secs(20),
         snapshot_every: 0,
         write_batch: 4096,
+        write_lanes: 2,
         keep_last: 10,
         keep_hourly: 24,
     }
@@ -337,9 +339,14 @@ async fn rejects_are_counted_by_reason(store: Arc<dyn Store>) {
 async fn a_write_that_fails_in_the_middle_leaves_nothing(store: Arc<dyn Store>) {
     let epoch = store.claim().await.unwrap().epoch;
     store.persist(epoch, &write(1..=5)).await.unwrap();
-    for poison in
-        [event(3), LearnedEvent { seq: 2_000, ..event(3) }, LearnedEvent { event: event(900).event, ..event(3) }]
-    {
+    let poisons = [
+        event(3),
+        LearnedEvent { seq: 2_000, ..event(3) },
+        LearnedEvent { event: event(900).event, ..event(3) },
+        LearnedEvent { seq: 606, ..event(3) },
+        LearnedEvent { seq: 606, ..event(900) },
+    ];
+    for poison in poisons {
         let mut poisoned = write(6..=1_000);
         poisoned.events[600] = poison;
         let error = store.persist(epoch, &poisoned).await.unwrap_err();
