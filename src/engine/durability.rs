@@ -38,6 +38,8 @@ pub(super) struct Durability {
     /// `seq` of the newest snapshot.
     pub(super) last_snapshot: u64,
     pub(super) durable: watch::Sender<Progress>,
+    /// Is told of each durable view; none if nobody asks.
+    pub(super) durable_views: Option<watch::Sender<Arc<View>>>,
     pub(super) status: Arc<Status>,
     /// Spans of the batches in the open write, held open until it is done.
     pub(super) written: Vec<Span>,
@@ -64,6 +66,9 @@ impl Durability {
             self.status.count_rejects(counted(&write));
             self.status.catalog.tell(write.items, write.users).await;
             self.durable.send_replace(self.progress.clone());
+            if let Some(views) = &self.durable_views {
+                views.send_replace(Arc::clone(&view));
+            }
             if snapshot {
                 self.take_snapshot(&view).await?;
             }

@@ -6,6 +6,10 @@ pub mod archive;
 pub mod check;
 
 mod codec;
+pub mod delta;
+mod parts;
+
+pub use self::parts::Parts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +23,10 @@ use super::{Block, Counts, Hash, Manifest, SNAPSHOT_FORMAT, Section, Store, Stor
 use crate::consume::Offsets;
 use crate::learn::about::Genres;
 use crate::learn::blocks::Shared;
-use crate::learn::drift::Drift;
-use crate::learn::ids::IdTable;
-use crate::learn::intervals::{Intervals, UserErrors};
-use crate::learn::params::{self, Named, RatingScale};
+use crate::learn::params::Named;
 use crate::learn::prequential::Prequential;
-use crate::learn::tables::{self, Block as _, Codec, FloatBlock, Frozen, Table, Tables};
-use crate::learn::{self, LearnedState, Model};
-use crate::publish::history::{HistoryTables, RecentBlock};
+use crate::learn::tables::{Block as _, Codec, FloatBlock, Table, Tables};
+use crate::learn::{LearnedState, Model};
 use crate::publish::{Addition, Version, View};
 
 /// Hashes that one index block lists: 128 KiB.
@@ -112,6 +112,22 @@ impl<S: Store + ?Sized> Source for S {
 pub struct Encoder {
     params: Named,
     known: BTreeMap<String, Known>,
+    /// Of the block of the scalars, as it was handed out last.
+    scalars: Option<Hash>,
+}
+
+/// A part of a view by its name: its rows, and the hashes of its blocks.
+type Hashed = (String, u64, Vec<Hash>);
+
+/// A block that an encoder has not handed out before, with its place in the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Name of the part.
+    pub part: String,
+    /// Place among the part's blocks.
+    pub index: usize,
+    /// The block.
+    pub block: Block,
 }
 
 /// Blocks of one section as they were encoded last.
@@ -119,20 +135,25 @@ pub struct Encoder {
 struct Known(Vec<(Arc<dyn Codec>, Hash)>);
 
 impl Known {
-    /// Hashes of all blocks; those that changed are encoded into `new`.
-    fn hashes(&mut self, blocks: &[Arc<dyn Codec>], new: &mut Vec<Block>) -> Vec<Hash> {
+    /// Hashes of all blocks of a part; those that changed are encoded into `new`.
+    fn hashes(&mut self, part: &str, blocks: &[Arc<dyn Codec>], new: &mut Vec<Changed>) -> Vec<Hash> {
         for (index, block) in blocks.iter().enumerate() {
-            if self.0.get(index).is_some_and(|(known, _)| Arc::ptr_eq(known, block)) {
+            let known = self.0.get(index);
+            if known.is_some_and(|(known, _)| Arc::ptr_eq(known, block)) {
                 continue;
             }
             let encoded = codec::encode(&**block);
             let entry = (Arc::clone(block), encoded.hash);
-            new.push(encoded);
+            // Written and yet the same: it was handed out.
+            if known.is_none_or(|(_, hash)| *hash != encoded.hash) {
+                new.push(Changed { part: part.to_owned(), index, block: encoded });
+            }
             match self.0.get_mut(index) {
                 Some(known) => *known = entry,
                 None => self.0.push(entry),
             }
         }
+        self.0.truncate(blocks.len());
         self.0.iter().map(|(_, hash)| *hash).collect()
     }
 }
@@ -147,12 +168,13 @@ impl Encoder {
     /// Forgets which blocks it has handed out: the next snapshot comes with all of its own.
     pub fn forget(&mut self) {
         self.known.clear();
+        self.scalars = None;
     }
 
-    /// The manifest of a view, the blocks that this encoder has not handed out before, and the names of all.
-    pub fn encode(&mut self, view: &View, taken: Taken) -> Encoded {
+    /// Every part of a view, in order, and the hash of the whole; blocks that this encoder has not handed out before are
+    /// encoded into `new`.
+    fn hashed(&mut self, view: &View, new: &mut Vec<Changed>) -> (Vec<Hashed>, Hash) {
         let learned = view.learned();
-        let mut new = Vec::new();
         let scalars = codec::encode(&Scalars {
             prequential: learned.prequential.clone(),
             genres: learned.genres.clone(),
@@ -160,21 +182,26 @@ impl Encoder {
             ranking: learned.ranking.as_ref().map(|model| model.scalars()),
         });
         let mut listed = vec![(SCALARS.to_owned(), 1, vec![scalars.hash])];
-        new.push(scalars);
+        if self.scalars.replace(scalars.hash) != Some(scalars.hash) {
+            new.push(Changed { part: SCALARS.to_owned(), index: 0, block: scalars });
+        }
         for table in parts(view) {
-            let hashes = self.known.entry(table.name.clone()).or_default().hashes(&table.blocks, &mut new);
+            let hashes = self.known.entry(table.name.clone()).or_default().hashes(&table.name, &table.blocks, new);
             listed.push((table.name, table.rows, hashes));
         }
         let sha256 = model_hash(&self.params, listed.iter().map(|(name, rows, hashes)| (name.as_str(), *rows, hashes)));
+        (listed, sha256)
+    }
+
+    /// The manifest of a view, the blocks that this encoder has not handed out before, and the names of all.
+    pub fn encode(&mut self, view: &View, taken: Taken) -> Encoded {
+        let mut changed = Vec::new();
+        let (listed, sha256) = self.hashed(view, &mut changed);
+        let mut new: Vec<Block> = changed.into_iter().map(|changed| changed.block).collect();
         let mut blocks: Vec<Hash> = listed.iter().flat_map(|(_, _, hashes)| hashes).copied().collect();
         let section = |(name, rows, hashes): (String, u64, Vec<Hash>)| section(name, rows, &hashes, &mut new);
         let sections: Vec<Section> = listed.into_iter().map(section).collect();
         blocks.extend(sections.iter().flat_map(|section| &section.index));
-        let counts = Counts {
-            users: learned.users.len() as u64,
-            items: learned.items.len() as u64,
-            events: learned.prequential.events(),
-        };
         let manifest = Manifest {
             seq: view.version().seq,
             format: SNAPSHOT_FORMAT,
@@ -183,12 +210,19 @@ impl Encoder {
             batch: view.version().batch,
             offsets: taken.offsets,
             params: self.params.clone(),
-            counts,
-            metrics: learned.prequential.metrics(),
+            counts: Counts::of(view.learned()),
+            metrics: view.learned().prequential.metrics(),
             sections,
             sha256,
         };
         Encoded { manifest, new, blocks }
+    }
+}
+
+impl Counts {
+    fn of(learned: &LearnedState) -> Self {
+        let (users, items) = (learned.users.len() as u64, learned.items.len() as u64);
+        Self { users, items, events: learned.prequential.events() }
     }
 }
 
@@ -249,7 +283,10 @@ fn section(name: String, rows: u64, hashes: &[Hash], new: &mut Vec<Block>) -> Se
 }
 
 /// Hash of a whole model: over its parameters and each section's name, rows and block hashes.
-fn model_hash<'a>(params: &Named, sections: impl Iterator<Item = (&'a str, u64, &'a Vec<Hash>)>) -> Hash {
+fn model_hash<'a, H: IntoIterator<Item = &'a Hash>>(
+    params: &Named,
+    sections: impl Iterator<Item = (&'a str, u64, H)>,
+) -> Hash {
     let mut sha = Sha256::new();
     sha.update(format!("freshet model, format {SNAPSHOT_FORMAT}\n"));
     sha.update(serde_json::to_vec(params).expect("names and plain values always serialize"));
@@ -279,7 +316,7 @@ pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result
         }
         tables.parts.insert(name.to_owned(), (rows, blocks));
     }
-    let (learned, history) = assemble(manifest, tables).map_err(damaged)?;
+    let (learned, history) = parts::assemble(&manifest.params, tables).map_err(damaged)?;
     let version = Version {
         seq: manifest.seq,
         batch: manifest.batch,
@@ -323,41 +360,6 @@ pub fn check_format(location: String, manifest: &Manifest) -> Result<(), StoreEr
         ),
     };
     Err(StoreError::Unsuitable { location, reason })
-}
-
-/// The parts of a view from those of the snapshot, or what is wrong with them.
-fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, HistoryTables), String> {
-    let config = params::config_of(&manifest.params)?;
-    let (_, scalars) = tables.take::<Scalars>(SCALARS)?;
-    let scalars = scalars.front().ok_or("it has no scalars")?;
-    let users = IdTable::from_names(tables.take(USER_IDS)?.1);
-    let items = IdTable::from_names(tables.take(ITEM_IDS)?.1);
-    let (intervals, errors, drift, recent) = additions(&mut tables)?;
-    let history = HistoryTables { seen: tables.take(SEEN)?.1, counts: tables.take(COUNTS)?.1, recent };
-    let model = |kind, prefix: &str, scalars: &[u8]| {
-        let own = |(name, part): (&String, &(u64, Vec<tables::Stored>))| {
-            name.strip_prefix(prefix).map(|name| (name.to_owned(), part.clone()))
-        };
-        learn::restore(kind, &config, scalars, &mut Tables { parts: tables.parts.iter().filter_map(own).collect() })
-    };
-    let rating = model(config.learn.rating, RATING, &scalars.rating)?;
-    let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
-    let (prequential, genres) = (scalars.prequential.clone(), scalars.genres.clone());
-    let scale = RatingScale::of(&config);
-    Ok((LearnedState { users, items, genres, rating, ranking, prequential, intervals, errors, drift, scale }, history))
-}
-
-/// What the snapshots of an earlier freshet lack; nothing learned where it is not there.
-fn additions(tables: &mut Tables) -> Result<(Intervals, UserErrors<Frozen>, Drift, Shared<RecentBlock>), String> {
-    let intervals =
-        if tables.parts.contains_key(INTERVALS) { tables.take::<Intervals>(INTERVALS)?.1 } else { Shared::new() };
-    let drift = if tables.parts.contains_key(DRIFT) { tables.take::<Drift>(DRIFT)?.1 } else { Shared::new() };
-    let errors =
-        if tables.parts.contains_key(ERRORS) { UserErrors::read(tables, ERRORS)? } else { UserErrors::default() };
-    let recent = if tables.parts.contains_key(RECENT) { tables.take(RECENT)?.1 } else { Shared::new() };
-    let intervals = intervals.front().map(|intervals| Intervals::clone(intervals)).unwrap_or_default();
-    let drift = drift.front().map(|drift| Drift::clone(drift)).unwrap_or_default();
-    Ok((intervals, errors, drift, recent))
 }
 
 /// Block hashes of each section by its name, checked against the hash of the whole.
