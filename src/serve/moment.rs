@@ -178,11 +178,13 @@ async fn keep(state: &AppState, key: Box<str>, tag: &HeaderValue, response: Resp
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-/// What changes whenever an answer may: the model's parameters, what it has learned, and the catalogue.
+/// What changes whenever an answer may: the model's parameters, what it has learned, when that was published (on a server
+/// a moment is published again by another trainer), and the catalogue.
 fn tag(state: &AppState, view: &View) -> HeaderValue {
     let version = view.version();
     let (model, catalog) = (&state.status.identity.load().name, state.status.catalog_generation());
-    let text = format!("W/\"{model}-{}-{}-{catalog}\"", version.seq, version.batch);
+    let (seq, batch, published_at_ms) = (version.seq, version.batch, version.published_at_ms);
+    let text = format!("W/\"{model}-{seq}-{batch}-{published_at_ms}-{catalog}\"");
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\""))
 }
 

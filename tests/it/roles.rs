@@ -7,7 +7,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 
 use crate::program::{Engine, Freshet};
-use crate::support::{self, kafka};
+use crate::support::{self, Kafka, kafka};
 
 /// Users of the sample, and one who is not known.
 const USERS: [&str; 5] = ["1", "2", "3", "17", "nobody"];
@@ -22,14 +22,15 @@ struct Cluster {
 impl Cluster {
     /// None where there is no real Kafka.
     fn new() -> Option<Self> {
-        if kafka::is_mock() {
-            return None;
-        }
+        if kafka::is_mock() { None } else { Some(Self::on(support::kafka())) }
+    }
+
+    fn on(kafka: &str) -> Self {
         let model_topic = support::unique("model");
         let settings = vec![
             "broker.kind=kafka".to_owned(),
-            format!("broker.servers={}", support::kafka()),
-            format!("broker.topic={}", support::topic("roles", 1)),
+            format!("broker.servers={kafka}"),
+            format!("broker.topic={}", support::unique("roles")),
             format!("broker.group={}", support::unique("roles")),
             format!("broker.model_topic={model_topic}"),
             "store.kind=mongodb".to_owned(),
@@ -44,7 +45,7 @@ impl Cluster {
         {
             trainer.set(setting);
         }
-        Some(Self { settings, model_topic, trainer })
+        Self { settings, model_topic, trainer }
     }
 
     fn server(&self) -> Freshet {
@@ -122,7 +123,7 @@ fn servers_answer_as_their_trainer_does_and_come_through_every_death() {
     // What is sent to a server is learned by the trainer, and the token can be waited for here.
     let event = json!({"user": "somebody", "item": "50", "rating": 5.0}).to_string();
     let (status, sent) = servers[1].send("POST", "/events", "application/json", &event);
-    assert_eq!(status, 202, "{sent}");
+    assert_eq!(status, 200, "{sent}");
     let token = sent["token"].as_str().unwrap();
     let answer = servers[1].json(&format!("/recommend/somebody?token={token}"));
     assert_eq!((&answer["cold"], &answer["model"]["seq"]), (&json!(false), &json!(2_001)), "{answer}");
@@ -210,6 +211,32 @@ fn a_topic_that_is_lost_and_a_trainer_of_another_version_are_told_and_overcome()
     trainer.learned(1_050);
     assert_same(&trainer, &mut server);
     assert_same(&trainer, &mut late);
+}
+
+#[test]
+fn kafka_is_away_and_comes_back() {
+    let Some(mut kafka) = Kafka::start() else { return };
+    let cluster = Cluster::on(&kafka.servers());
+    let mut trainer = cluster.train();
+    cluster.replay(500);
+    trainer.learned(500);
+    let folder = cluster.server();
+    let mut server = serve(&folder);
+    assert_same(&trainer, &mut server);
+    kafka.kill();
+    let troubled = |ready: &Value| {
+        ready["ready"] == true && ready["troubles"].as_array().unwrap().iter().any(|trouble| trouble["part"] == "model")
+    };
+    trainer.wait("/readyz", "servers cannot be told", troubled);
+    server.wait("/readyz", "it hears nothing", troubled);
+    assert_eq!(server.get("/recommend/1").0, 200);
+    kafka.restart();
+    cluster.replay(100);
+    trainer.learned(600);
+    assert_same(&trainer, &mut server);
+    trainer.wait("/readyz", "all is well", |ready| ready["troubles"] == json!([]));
+    trainer.stop().succeeded();
+    server.stop().succeeded().told(&["no trainer says anything", "following the trainer again"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::snapshots::{Loaded, Snapshots};
 use self::state::{Base, Follower, Settled};
 use self::telling::Telling;
-use super::{EngineError, watch};
+use super::{EngineError, patience, watch};
 use crate::config::Config;
 use crate::consume::model_topic::{ModelReader, Read};
 use crate::consume::watch::Start;
@@ -70,8 +70,13 @@ impl Following {
 
     /// Follows until `stop`.
     pub(super) async fn run(mut self, store: Arc<dyn Store>, stop: CancellationToken) -> Result<(), EngineError> {
-        let catalog = tokio::spawn(watch::follow_catalog(store, Arc::clone(&self.status), 0, stop.child_token()));
         self.telling.begin();
+        // Before anything is answered: what is hidden must not be shown.
+        let version = tokio::select! {
+            version = patience::until_done(&self.status, || watch::refresh(&*store, &self.status, 0)) => version?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let catalog = tokio::spawn(watch::follow_catalog(store, Arc::clone(&self.status), version, stop.child_token()));
         self.snapshots.look(self.follower.base());
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -143,7 +143,7 @@ pub enum NotUnderstood {
 }
 
 impl Encoder {
-    /// What changed since the last view that this encoder has seen.
+    /// What was written since the last view that this encoder has seen: with it, any model in between becomes this one.
     pub fn delta(&mut self, view: &View) -> Delta {
         let mut changed = Vec::new();
         let (hashed, sha256) = self.hashed(view, &mut changed);

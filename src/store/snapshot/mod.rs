@@ -112,14 +112,13 @@ impl<S: Store + ?Sized> Source for S {
 pub struct Encoder {
     params: Named,
     known: BTreeMap<String, Known>,
-    /// Of the block of the scalars, as it was handed out last.
-    scalars: Option<Hash>,
 }
 
 /// A part of a view by its name: its rows, and the hashes of its blocks.
 type Hashed = (String, u64, Vec<Hash>);
 
-/// A block that an encoder has not handed out before, with its place in the model.
+/// A block that was written since an encoder handed it out last, with its place in the model. It may be what it was then,
+/// and have been another in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
     /// Name of the part.
@@ -138,16 +137,12 @@ impl Known {
     /// Hashes of all blocks of a part; those that changed are encoded into `new`.
     fn hashes(&mut self, part: &str, blocks: &[Arc<dyn Codec>], new: &mut Vec<Changed>) -> Vec<Hash> {
         for (index, block) in blocks.iter().enumerate() {
-            let known = self.0.get(index);
-            if known.is_some_and(|(known, _)| Arc::ptr_eq(known, block)) {
+            if self.0.get(index).is_some_and(|(known, _)| Arc::ptr_eq(known, block)) {
                 continue;
             }
             let encoded = codec::encode(&**block);
             let entry = (Arc::clone(block), encoded.hash);
-            // Written and yet the same: it was handed out.
-            if known.is_none_or(|(_, hash)| *hash != encoded.hash) {
-                new.push(Changed { part: part.to_owned(), index, block: encoded });
-            }
+            new.push(Changed { part: part.to_owned(), index, block: encoded });
             match self.0.get_mut(index) {
                 Some(known) => *known = entry,
                 None => self.0.push(entry),
@@ -168,7 +163,6 @@ impl Encoder {
     /// Forgets which blocks it has handed out: the next snapshot comes with all of its own.
     pub fn forget(&mut self) {
         self.known.clear();
-        self.scalars = None;
     }
 
     /// Every part of a view, in order, and the hash of the whole; blocks that this encoder has not handed out before are
@@ -182,9 +176,7 @@ impl Encoder {
             ranking: learned.ranking.as_ref().map(|model| model.scalars()),
         });
         let mut listed = vec![(SCALARS.to_owned(), 1, vec![scalars.hash])];
-        if self.scalars.replace(scalars.hash) != Some(scalars.hash) {
-            new.push(Changed { part: SCALARS.to_owned(), index: 0, block: scalars });
-        }
+        new.push(Changed { part: SCALARS.to_owned(), index: 0, block: scalars });
         for table in parts(view) {
             let hashes = self.known.entry(table.name.clone()).or_default().hashes(&table.name, &table.blocks, new);
             listed.push((table.name, table.rows, hashes));

@@ -24,16 +24,19 @@ struct Trainer {
     view: Arc<View>,
 }
 
-fn config(factors: usize) -> Config {
+fn config_of(factors: usize, ranking: LearnerKind) -> Config {
     let mut config = Config::default();
-    (config.learn.rating, config.learn.ranking) = (LearnerKind::BiasedMf, LearnerKind::BiasedMf);
+    (config.learn.rating, config.learn.ranking) = (LearnerKind::BiasedMf, ranking);
     config.biased_mf.factors = factors;
     config
 }
 
 impl Trainer {
     fn new(epoch: u64, factors: usize) -> Self {
-        let config = config(factors);
+        Self::of(config_of(factors, LearnerKind::BiasedMf), epoch)
+    }
+
+    fn of(config: Config, epoch: u64) -> Self {
         Self {
             recommender: Recommender::new(&config).unwrap(),
             publisher: Publisher::new(Published::default(), View::default()),
@@ -266,6 +269,19 @@ fn a_snapshot_ahead_of_the_last_commit_stays() {
     assert!(matches!(deliver(&mut follower, &told), Settled::Nothing), "it is of before");
     assert_same(&follower, &trainer);
     assert!(matches!(deliver(&mut follower, &trainer.learn_and_tell(120, 20)), Settled::Changed(_)));
+    assert_same(&follower, &trainer);
+}
+
+/// The same events again bring what a user chose last back to what it was: a block that a snapshot in between has otherwise.
+#[test]
+fn a_block_that_becomes_again_what_it_was_is_told_all_the_same() {
+    let mut trainer = Trainer::of(config_of(4, LearnerKind::ItemKnn), 1);
+    trainer.learn(0, 1_200);
+    trainer.learn_and_tell(0, 1_200);
+    trainer.learn(0, 500);
+    let mut follower = Follower::default();
+    follower.rebase(trainer.base());
+    assert!(matches!(deliver(&mut follower, &trainer.learn_and_tell(500, 700)), Settled::Changed(_)));
     assert_same(&follower, &trainer);
 }
 
