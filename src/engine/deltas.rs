@@ -19,7 +19,7 @@ use crate::publish::View;
 use crate::serve::Status;
 use crate::serve::status::Part;
 use crate::store::Block;
-use crate::store::snapshot::delta::{Commit, Delta, block_record};
+use crate::store::snapshot::delta::{Commit, Delta, Teller, block_record};
 use crate::store::snapshot::{Changed, Encoder};
 use crate::telemetry::now_ms;
 
@@ -44,6 +44,7 @@ pub(super) struct Deltas {
     config: Config,
     params: Named,
     status: Arc<Status>,
+    store_id: String,
     epoch: u64,
     encoder: Encoder,
     producer: Option<Arc<dyn Producer>>,
@@ -58,12 +59,13 @@ pub(super) struct Deltas {
 }
 
 impl Deltas {
-    pub(super) fn new(config: &Config, params: Named, status: Arc<Status>, epoch: u64) -> Self {
+    pub(super) fn new(config: &Config, params: Named, status: Arc<Status>, (store_id, epoch): (String, u64)) -> Self {
         Self {
             config: config.clone(),
             encoder: Encoder::new(params.clone()),
             params,
             status,
+            store_id,
             epoch,
             producer: None,
             unsent: BTreeMap::new(),
@@ -125,7 +127,7 @@ impl Deltas {
     async fn next(&mut self, view: Arc<View>) -> Commit {
         let delta = self.delta(Arc::clone(&view)).await;
         let number = self.told.as_ref().map_or(0, |told| told.delta) + 1;
-        let commit = Commit::of(&view, &delta, self.params.clone(), self.epoch);
+        let commit = Commit::of(&view, &delta, self.params.clone(), (&self.store_id, self.epoch));
         let placed = |Changed { part, index, block }| ((part, index), block);
         self.unsent.extend(delta.changed.into_iter().map(placed));
         Commit { delta: number, after: self.after, changed: self.unsent.len(), ..commit }
@@ -141,9 +143,10 @@ impl Deltas {
     }
 
     async fn send_blocks(&self, producer: &dyn Producer, seq: u64) -> Result<(), Untold> {
+        let teller = Teller::new(&self.store_id, self.epoch);
         let (mut records, mut bytes) = (Vec::new(), 0);
         for ((part, index), block) in &self.unsent {
-            let (key, payload) = block_record(self.epoch, seq, (part, *index), block);
+            let (key, payload) = block_record(teller, seq, (part, *index), block);
             bytes += payload.len();
             records.push(Record { key, payload, ..Record::default() });
             if bytes >= AT_ONCE {

@@ -167,8 +167,8 @@ impl Engine {
         (place, consumer): (place::Place, Box<dyn Consumer>),
         halt: &CancellationToken,
     ) -> Stages {
-        let Recovered { epoch, progress, ids, recommender, view, snapshot, base, catalog, .. } = recovered;
-        let (deltas, durable_views) = self.deltas(epoch, base, &view).unzip();
+        let Recovered { epoch, progress, ids, recommender, view, snapshot, base, catalog, store_id } = recovered;
+        let (deltas, durable_views) = self.deltas((store_id, epoch), base, &view).unzip();
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -231,7 +231,7 @@ impl Engine {
     /// What tells servers, and what it is told of by; none if this is no trainer.
     fn deltas(
         &self,
-        epoch: u64,
+        claim: (String, u64),
         base: View,
         view: &Arc<View>,
     ) -> Option<(JoinHandle<()>, watch_channel::Sender<Arc<View>>)> {
@@ -239,7 +239,7 @@ impl Engine {
             return None;
         }
         let (newest, views) = watch_channel::channel(Arc::clone(view));
-        let deltas = deltas::Deltas::new(&self.config, self.named.clone(), Arc::clone(&self.status), epoch);
+        let deltas = deltas::Deltas::new(&self.config, self.named.clone(), Arc::clone(&self.status), claim);
         Some((tokio::spawn(deltas.run(base, views)), newest))
     }
 }

@@ -123,7 +123,7 @@ impl Following {
                     self.telling.reads(heard != self.follower.heard);
                 }
                 Read::Missing => {
-                    self.telling.fails("the topic of the model is not there; a trainer makes it".to_owned())
+                    self.telling.fails("the topic of the model is not there; a trainer makes it".to_owned());
                 }
                 Read::Failed(reason) => self.telling.fails(reason),
                 Read::Another => {

@@ -6,7 +6,7 @@
 
 use crate::learn::params::Named;
 use crate::store::snapshot::Parts;
-use crate::store::snapshot::delta::{self, Changes, Commit, NotUnderstood, Told};
+use crate::store::snapshot::delta::{self, Changes, Commit, NotUnderstood, Teller, Told};
 use crate::store::{Hash, Manifest};
 
 /// The model that a server has.
@@ -44,8 +44,8 @@ pub(super) enum Settled {
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     base: Option<Base>,
-    /// Highest epoch of any record.
-    epoch: u64,
+    /// The trainer whose records are taken: the last one of the store that was heard last.
+    teller: Teller,
     /// `seq` and time of the newest commit, and its epoch if that is lower than one seen before.
     pub(super) heard: Option<Heard>,
     /// Blocks behind the newest commit.
@@ -85,11 +85,7 @@ impl Follower {
 
     /// The topic is another one: trainers of any epoch are heard.
     pub(super) fn another_topic(&mut self) {
-        self.read_anew();
-        self.epoch = 0;
-        if let Some(base) = &mut self.base {
-            base.epoch = 0;
-        }
+        self.another_store(Teller::default());
     }
 
     /// Takes a record.
@@ -99,13 +95,17 @@ impl Follower {
     pub(super) fn take(&mut self, key: &[u8], payload: &[u8]) -> Result<(), NotUnderstood> {
         match delta::read(key, payload)? {
             Told::Block(told) => {
-                let of_base = self.base.as_ref().is_some_and(|base| (told.epoch, told.seq) <= (base.epoch, base.seq));
-                if !self.outdated(told.epoch) && !of_base {
+                if self.outdated(told.teller) {
+                    return Ok(());
+                }
+                let at = (told.teller.epoch, told.seq);
+                let of_base = self.base.as_ref().is_some_and(|base| at <= (base.epoch, base.seq));
+                if !of_base {
                     self.pending.add(told);
                 }
             }
             Told::Commit(commit) => {
-                let outdated = self.outdated(commit.epoch);
+                let outdated = self.outdated(commit.teller());
                 self.heard = Some(Heard { seq: commit.seq, at_ms: commit.sent_at_ms, outdated });
                 if !outdated {
                     self.staged.append(&mut self.pending);
@@ -116,13 +116,26 @@ impl Follower {
         Ok(())
     }
 
-    /// Whether a trainer of a later epoch was heard. The first record of a later one ends what an earlier one had begun.
-    fn outdated(&mut self, epoch: u64) -> bool {
-        if epoch > self.epoch {
-            self.epoch = epoch;
+    /// Whether a later trainer of the same store was heard. The first record of a later one ends what an earlier one had
+    /// begun.
+    fn outdated(&mut self, teller: Teller) -> bool {
+        if teller.store != self.teller.store {
+            self.another_store(teller);
+        } else if teller.epoch > self.teller.epoch {
+            self.teller = teller;
             self.pending.clear();
         }
-        epoch < self.epoch
+        teller.epoch < self.teller.epoch
+    }
+
+    /// What was told of another store counts no longer, and the model that is there is older than whatever comes.
+    fn another_store(&mut self, teller: Teller) {
+        let first = self.teller == Teller::default();
+        self.read_anew();
+        self.teller = teller;
+        if let Some(base) = self.base.as_mut().filter(|_| !first) {
+            base.epoch = 0;
+        }
     }
 
     /// Holds the newest commit against what is there. One that is wrong is kept no longer, but its blocks are: the next one

@@ -57,7 +57,9 @@ pub struct Commit {
     pub format: u32,
     /// Version of the trainer.
     pub freshet: String,
-    /// Epoch of the trainer.
+    /// Name of the trainer's store.
+    pub store: String,
+    /// Epoch of the trainer on its store.
     pub epoch: u64,
     /// Number of the delta, from 1, since the trainer started.
     pub delta: u64,
@@ -96,11 +98,29 @@ struct Formats {
     freshet: String,
 }
 
+/// Which trainer speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Teller {
+    /// Stands for its store: epochs of different stores are not to be compared.
+    pub store: u64,
+    /// Its epoch on the store.
+    pub epoch: u64,
+}
+
+impl Teller {
+    /// The trainer of this epoch on the store of this name.
+    #[must_use]
+    pub fn new(store: &str, epoch: u64) -> Self {
+        let begin = Hash::of(store.as_bytes()).0.first_chunk::<8>().copied().unwrap_or_default();
+        Self { store: u64::from_le_bytes(begin), epoch }
+    }
+}
+
 /// A block as a trainer told it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToldBlock {
-    /// Epoch of the trainer.
-    pub epoch: u64,
+    /// The trainer.
+    pub teller: Teller,
     /// `seq` of the commit that it belongs to.
     pub seq: u64,
     /// Name of the part.
@@ -153,14 +173,15 @@ impl Encoder {
 }
 
 impl Commit {
-    /// The commit of `delta` as the first one of `epoch`; what is not the model's is the caller's to fill in.
+    /// The commit of `delta` as the first one of a trainer; what is not the model's is the caller's to fill in.
     #[must_use]
-    pub fn of(view: &View, delta: &Delta, params: Named, epoch: u64) -> Self {
+    pub fn of(view: &View, delta: &Delta, params: Named, (store, epoch): (&str, u64)) -> Self {
         let Version { seq, batch, published_at_ms, offsets } = view.version().clone();
         Self {
             delta_format: DELTA_FORMAT,
             format: SNAPSHOT_FORMAT,
             freshet: env!("CARGO_PKG_VERSION").to_owned(),
+            store: store.to_owned(),
             epoch,
             delta: 1,
             after: 0,
@@ -176,6 +197,12 @@ impl Commit {
             changed: delta.changed.len(),
             sha256: delta.sha256,
         }
+    }
+
+    /// Who says it.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        Teller::new(&self.store, self.epoch)
     }
 
     /// The moment that it speaks of.
@@ -194,10 +221,11 @@ impl Commit {
 
 /// Key and payload of a block's record.
 #[must_use]
-pub fn block_record(epoch: u64, seq: u64, (part, index): (&str, usize), block: &Block) -> (Vec<u8>, Vec<u8>) {
+pub fn block_record(teller: Teller, seq: u64, (part, index): (&str, usize), block: &Block) -> (Vec<u8>, Vec<u8>) {
     let mut payload = Vec::with_capacity(HEADER + block.bytes.len());
     payload.extend(MAGIC);
-    payload.extend(epoch.to_le_bytes());
+    payload.extend(teller.store.to_le_bytes());
+    payload.extend(teller.epoch.to_le_bytes());
     payload.extend(seq.to_le_bytes());
     payload.extend(block.hash.0);
     payload.extend(&block.bytes);
@@ -205,7 +233,7 @@ pub fn block_record(epoch: u64, seq: u64, (part, index): (&str, usize), block: &
 }
 
 /// Bytes before a block's own.
-const HEADER: usize = MAGIC.len() + 8 + 8 + 32;
+const HEADER: usize = MAGIC.len() + 8 + 8 + 8 + 32;
 
 /// What a record says.
 ///
@@ -220,12 +248,12 @@ pub fn read(key: &[u8], payload: &[u8]) -> Result<Told, NotUnderstood> {
     let place = name.strip_prefix(BLOCK).and_then(|place| place.rsplit_once('/'));
     let (part, index) =
         place.and_then(|(part, index)| Some((part, index.parse().ok()?))).ok_or_else(|| damaged("is no trainer's"))?;
-    let (epoch, seq, hash, bytes) = header(payload).ok_or_else(|| damaged("does not begin as a block does"))?;
+    let (teller, seq, hash, bytes) = header(payload).ok_or_else(|| damaged("does not begin as a block does"))?;
     if Hash::of(bytes) != hash {
         return Err(damaged("has other bytes than its hash says"));
     }
     let block = Block { hash, bytes: bytes.to_vec() };
-    Ok(Told::Block(ToldBlock { epoch, seq, part: part.to_owned(), index, block }))
+    Ok(Told::Block(ToldBlock { teller, seq, part: part.to_owned(), index, block }))
 }
 
 fn read_commit(payload: &[u8]) -> Result<Commit, NotUnderstood> {
@@ -239,13 +267,15 @@ fn read_commit(payload: &[u8]) -> Result<Commit, NotUnderstood> {
     serde_json::from_slice(payload).map_err(damaged)
 }
 
-/// Epoch, `seq`, hash and bytes of a block's payload.
-fn header(payload: &[u8]) -> Option<(u64, u64, Hash, &[u8])> {
+/// Trainer, `seq`, hash and bytes of a block's payload.
+fn header(payload: &[u8]) -> Option<(Teller, u64, Hash, &[u8])> {
     let (magic, rest) = payload.split_first_chunk::<4>()?;
+    let (store, rest) = rest.split_first_chunk::<8>()?;
     let (epoch, rest) = rest.split_first_chunk::<8>()?;
     let (seq, rest) = rest.split_first_chunk::<8>()?;
     let (hash, bytes) = rest.split_first_chunk::<32>()?;
-    (magic == MAGIC).then(|| (u64::from_le_bytes(*epoch), u64::from_le_bytes(*seq), Hash(*hash), bytes))
+    let teller = Teller { store: u64::from_le_bytes(*store), epoch: u64::from_le_bytes(*epoch) };
+    (magic == MAGIC).then(|| (teller, u64::from_le_bytes(*seq), Hash(*hash), bytes))
 }
 
 /// Blocks that were told and are not yet part of a model: the newest of each place.
@@ -262,7 +292,7 @@ struct Change {
 impl Changes {
     /// Adds a block, in the place of an older one.
     pub fn add(&mut self, told: ToldBlock) {
-        let ToldBlock { epoch, seq, part, index, block } = told;
+        let ToldBlock { teller: Teller { epoch, .. }, seq, part, index, block } = told;
         self.0.insert((part, index), Change { epoch, seq, block: Arc::new(block) });
     }
 

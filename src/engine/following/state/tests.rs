@@ -19,6 +19,7 @@ struct Trainer {
     recommender: Recommender,
     publisher: Publisher,
     encoder: Encoder,
+    store: &'static str,
     epoch: u64,
     after: u64,
     view: Arc<View>,
@@ -44,6 +45,7 @@ impl Trainer {
             view: Arc::default(),
             after: 0,
             config,
+            store: "here",
             epoch,
         }
     }
@@ -57,6 +59,7 @@ impl Trainer {
             recommender: Recommender::resume(&self.config, view.learned().clone()),
             publisher: Publisher::new(Published::default(), view),
             encoder,
+            store: self.store,
             epoch: self.epoch + 1,
             after: snapshot.version().seq,
             view: Arc::clone(&self.view),
@@ -78,10 +81,11 @@ impl Trainer {
     /// The records of what has changed since the last call, the commit last.
     fn tell(&mut self) -> Records {
         let (delta, seq) = (self.encoder.delta(&self.view), self.view.version().seq);
-        let mut commit = Commit::of(&self.view, &delta, params::named(&self.config), self.epoch);
+        let mut commit = Commit::of(&self.view, &delta, params::named(&self.config), (self.store, self.epoch));
         commit.after = std::mem::replace(&mut self.after, seq);
-        let block =
-            |one: &crate::store::snapshot::Changed| block_record(self.epoch, seq, (&one.part, one.index), &one.block);
+        let block = |one: &crate::store::snapshot::Changed| {
+            block_record(Teller::new(self.store, self.epoch), seq, (&one.part, one.index), &one.block)
+        };
         delta.changed.iter().map(block).chain([commit.record()]).collect()
     }
 
@@ -96,7 +100,8 @@ impl Trainer {
         let delta = encoder.delta(&self.view);
         let mut follower = Follower::default();
         for one in &delta.changed {
-            let (key, payload) = block_record(self.epoch, 1, (&one.part, one.index), &one.block);
+            let (key, payload) =
+                block_record(Teller::new(self.store, self.epoch), 1, (&one.part, one.index), &one.block);
             follower.take(&key, &payload).unwrap();
         }
         let parts = Parts::default().changed(&follower.pending, &delta.parts).unwrap();
@@ -257,6 +262,19 @@ fn a_trainer_of_other_parameters_begins_anew_and_is_followed_there() {
     deliver(&mut follower, &trainer.learn_and_tell(0, 300));
     let mut other = Trainer::new(2, 6);
     assert!(matches!(deliver(&mut follower, &other.learn_and_tell(0, 100)), Settled::Changed(_)));
+    assert_same(&follower, &other);
+}
+
+#[test]
+fn a_store_that_began_anew_counts_its_epochs_anew() {
+    let (mut trainer, mut follower) = (Trainer::new(5, 4), Follower::default());
+    follower.rebase(trainer.base());
+    deliver(&mut follower, &trainer.learn_and_tell(0, 300));
+    let mut other = Trainer { store: "elsewhere", ..Trainer::new(1, 4) };
+    assert!(matches!(deliver(&mut follower, &other.learn_and_tell(7, 100)), Settled::Changed(_)));
+    assert_same(&follower, &other);
+    assert!(!follower.heard.unwrap().outdated);
+    assert!(matches!(deliver(&mut follower, &other.learn_and_tell(107, 10)), Settled::Changed(_)));
     assert_same(&follower, &other);
 }
 

@@ -4,10 +4,11 @@ use super::*;
 
 #[test]
 fn a_block_is_read_back_and_one_that_was_damaged_is_not() {
+    let teller = Teller::new("here", 3);
     let block = Block { hash: Hash::of(b"rows"), bytes: b"rows".to_vec() };
-    let (key, mut payload) = block_record(3, 40, ("rating.user_factors", 17), &block);
+    let (key, mut payload) = block_record(teller, 40, ("rating.user_factors", 17), &block);
     assert_eq!(key, b"block/rating.user_factors/17");
-    let told = ToldBlock { epoch: 3, seq: 40, part: "rating.user_factors".into(), index: 17, block };
+    let told = ToldBlock { teller, seq: 40, part: "rating.user_factors".into(), index: 17, block };
     assert_eq!(read(&key, &payload), Ok(Told::Block(told)));
     *payload.last_mut().unwrap() ^= 1;
     for (key, payload, part) in [
@@ -27,7 +28,7 @@ fn a_commit_is_read_back_bit_for_bit_and_one_of_another_version_says_which() {
     let params = crate::learn::params::named(&config);
     let view = View::default();
     let delta = Encoder::new(params.clone()).delta(&view);
-    let commit = Commit::of(&view, &delta, params, 7);
+    let commit = Commit::of(&view, &delta, params, ("here", 7));
     let (key, payload) = commit.record();
     assert_eq!(read(&key, &payload), Ok(Told::Commit(Box::new(commit.clone()))));
     let later = Commit { format: 99, freshet: "9.9.9".into(), ..commit };
