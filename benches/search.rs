@@ -87,7 +87,9 @@ fn compare(items: usize, factors: usize, kind: &str, bandwidth: f64) {
     let view = if kind == "random" { random(items, factors) } else { learned(items, factors) };
     let users: Vec<String> = (0..USERS).map(|user| format!("u{user}")).collect();
     view.prepare_search();
-    users.iter().for_each(|user| check(&view, user));
+    for user in &users {
+        check(&view, user);
+    }
     let file = write(&view, &users);
     let mut peers: Vec<Option<Peer>> = ["faiss", "numpy"].map(|name| Peer::start(name, &file, factors + 1)).into();
     let queries = if items * factors > 20_000_000 { USERS } else { USERS * 20 };
@@ -117,8 +119,8 @@ fn check(view: &View, id: &str) {
     let user = view.learned().users.get(id).unwrap();
     let (scores, seen) = (view.scores(user), view.history().seen(user).unwrap());
     let may_be_shown = |item: u32| view.history().liked(item) > 0 && !seen.contains(item);
-    let scored = (0..).zip(scores).map(|(item, score)| Scored { item, score });
-    let sorted = top_n(scored.filter(|scored| may_be_shown(scored.item)), N);
+    let all = (0..).zip(scores).map(|(item, score)| Scored { item, score });
+    let sorted = top_n(all.filter(|one| may_be_shown(one.item)), N);
     let bits = |list: &[Scored]| list.iter().map(|one| (one.item, one.score.to_bits())).collect::<Vec<_>>();
     let found = view.recommend(id, &Query::top(N));
     assert!(!found.cold);

@@ -162,7 +162,11 @@ impl Cli {
 
     fn load(&self) -> Result<Loaded, ConfigError> {
         let log = self.log.iter().map(|level| format!("log.level={level}"));
-        let sets = self.set.iter().cloned().chain(log).collect();
+        let role = match &self.command {
+            Some(Command::Run(args)) => args.role(),
+            _ => None,
+        };
+        let sets = self.set.iter().cloned().chain(log).chain(role).collect();
         let env = process_environment()?;
         let of_demo = self.command.as_ref().and_then(|command| match command {
             Command::Demo(args) => args.preset().map(str::to_owned),

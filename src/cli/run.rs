@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{out, snapshots};
 use crate::capture::LogError;
 use crate::capture::producer::{self, Haste, Producer};
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::engine::{Engine, EngineError};
 use crate::publish::Published;
 use crate::serve::{self, AppState, Kept, Parts, Status};
@@ -23,11 +23,17 @@ use crate::{shutdown, store};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  freshet run\n  freshet run --port 9000 --set gather.size=1\n  \
                         freshet run --set broker.kind=kafka --set store.kind=mongodb\n  \
+                        freshet run --role trainer --set broker.kind=kafka --set store.kind=mongodb\n  \
+                        freshet run --role server --set broker.kind=kafka --set store.kind=mongodb\n  \
                         freshet run --from-snapshot model.zip")]
 pub(super) struct Args {
     /// Port that HTTP is served on; short for --set serve.port=PORT.
     #[arg(long)]
     port: Option<u16>,
+    /// What this process does: learns and answers (all), also tells servers of its model (trainer), or answers from a
+    /// trainer's model (server); short for --set engine.role=ROLE.
+    #[arg(long, value_name = "ROLE", value_parser = ["all", "trainer", "server"])]
+    role: Option<String>,
     /// Listens for other machines without asking for keys; short for --set serve.insecure=true.
     #[arg(long)]
     insecure: bool,
@@ -35,6 +41,13 @@ pub(super) struct Args {
     /// that began with it just goes on, any other is refused.
     #[arg(long, value_name = "FILE")]
     from_snapshot: Option<PathBuf>,
+}
+
+impl Args {
+    /// The setting that the role is short for.
+    pub(super) fn role(&self) -> Option<String> {
+        self.role.as_ref().map(|role| format!("engine.role={role}"))
+    }
 }
 
 /// Runs `freshet run`.
@@ -81,6 +94,11 @@ impl Service {
             () = stop.cancelled() => return Ok(None),
         };
         if let Some(file) = snapshot {
+            anyhow::ensure!(
+                config.engine.role != Role::Server,
+                "a server stores nothing, so that it cannot begin with {}: give --from-snapshot to the trainer",
+                file.display()
+            );
             snapshots::warm_start(&*store, config, file).await?;
         }
         let log = tokio::select! {

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::layers::{Setting, TOPICS};
-use super::{Config, GatherMode, Problem, Secret, TopicConfig, mask};
+use super::{BrokerKind, Config, GatherMode, Problem, Role, Secret, TopicConfig, mask};
 
 /// Values that a key may have, both ends included.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +131,8 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("serve.head_timeout", Range::Time("1ms", "1h")),
     ("serve.body_timeout", Range::Time("1ms", "1h")),
     ("serve.idle_timeout", Range::Time("1ms", "1h")),
+    ("engine.delta_every", Range::Time("10ms", "10s")),
+    ("engine.max_staleness", Range::Time("0s", "24h")),
     ("engine.stop_deadline", Range::Time("1ms", "1h")),
     ("engine.queue", Range::Whole(1, 10_000)),
 ];
@@ -183,6 +185,8 @@ impl Checker<'_> {
             r#"a level (error, warn, info, debug, trace, off) or target=level pairs, as "info,freshet::consume=debug""#;
         [
             ("broker.topic", is_topic(&config.broker.topic), TOPIC_NAME),
+            ("broker.model_topic", is_topic(&config.broker.model_topic), TOPIC_NAME),
+            ("broker.model_topic", !config.topics_read().any(|topic| topic == config.broker.model_topic), APART),
             ("broker.group", is_name(&config.broker.group), "a name"),
             ("broker.servers", are_servers(&config.broker.servers), "host:port,host:port"),
             ("decode.min_rating", min.is_finite(), "a finite number"),
@@ -195,6 +199,7 @@ impl Checker<'_> {
             ("serve.read_keys", are_keys(&config.serve.read_keys), KEYS),
             ("serve.ingest_keys", are_keys(&config.serve.ingest_keys), KEYS),
             ("serve.admin_keys", are_keys(&config.serve.admin_keys), KEYS),
+            ("engine.role", has_topics(config), EMBEDDED_ROLE),
             ("log.level", is_filter(&config.log.level), filter),
             ("log.otlp_endpoint", is_endpoint(&config.log.otlp_endpoint), ENDPOINT),
         ]
@@ -272,6 +277,10 @@ fn refused(setting: &Setting, must: String) -> Problem {
 
 /// What the name of a topic must be.
 const TOPIC_NAME: &str = "1 to 249 of a-z A-Z 0-9 . _ -, and not . or ..";
+/// What the topic of the model must be.
+const APART: &str = "another topic than those that events are read from";
+/// What the role must be on the embedded log.
+const EMBEDDED_ROLE: &str = r#""all" while broker.kind is "embedded": servers follow a trainer by a compacted topic, which only Kafka has (set broker.kind = "kafka")"#;
 /// What the keys of a scope must be.
 const KEYS: &str = "keys of 16 or more visible ASCII characters, parted by commas";
 /// Shortest key, in characters: what a person makes up is shorter, what a generator makes is longer.
@@ -290,6 +299,11 @@ fn are_keys(keys: &Secret) -> bool {
 fn is_topic(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
+}
+
+/// Whether the log has what the role needs.
+fn has_topics(config: &Config) -> bool {
+    config.engine.role == Role::All || config.broker.kind == BrokerKind::Kafka
 }
 
 fn is_name(text: &str) -> bool {

@@ -114,6 +114,8 @@ pub struct BrokerConfig {
     /// Pause between two looks at an embedded log without new records.
     #[serde(with = "duration")]
     pub poll_interval: Duration,
+    /// Topic that a trainer tells servers of its model by.
+    pub model_topic: String,
     /// librdkafka properties, given to producer and consumer.
     pub properties: BTreeMap<String, String>,
 }
@@ -264,10 +266,31 @@ pub struct ServeConfig {
     pub idle_timeout: Duration,
 }
 
+/// What a process of the engine does.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Learns and answers.
+    #[default]
+    All,
+    /// Learns, answers, and tells servers of its model.
+    Trainer,
+    /// Answers from a trainer's model.
+    Server,
+}
+
 /// `[engine]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineConfig {
+    /// What this process does.
+    pub role: Role,
+    /// Shortest time between two deltas of a trainer.
+    #[serde(with = "duration")]
+    pub delta_every: Duration,
+    /// Age of the model beyond which a server is not ready; 0 for any.
+    #[serde(with = "duration")]
+    pub max_staleness: Duration,
     /// Longest that a graceful stop may take.
     #[serde(with = "duration")]
     pub stop_deadline: Duration,

@@ -8,6 +8,7 @@ pub mod audit;
 mod embedded;
 mod kafka;
 pub mod lag;
+pub mod model_topic;
 pub mod offsets;
 #[cfg(test)]
 mod testing;

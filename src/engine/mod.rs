@@ -2,11 +2,14 @@
 //!
 //! `intake` (consume, decode, gather) → `learning` (learn, publish; one thread) → `durability` (store, snapshots), and back
 //! from there to `intake` what may be committed to the log. A batch is learned and published before it is durable; a
-//! snapshot and the committed offsets never run ahead of what is durable.
+//! snapshot and the committed offsets never run ahead of what is durable. A trainer also tells servers what is durable
+//! (`deltas`), and a server has no stages: it shows a trainer's model (`following`).
 
 mod archive;
+mod deltas;
 pub mod diff;
 mod durability;
+mod following;
 mod intake;
 mod judge;
 mod learning;
@@ -22,13 +25,14 @@ mod watch;
 mod writing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::capture::LogError;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::consume::{Consumer, OffsetError};
 use crate::decode::Decoder;
 use crate::gather::Gatherer;
@@ -87,7 +91,7 @@ impl Engine {
     pub fn new(config: &Config, store: Arc<dyn Store>) -> Result<Self, EngineError> {
         Recommender::new(config)?;
         let named = params::named(config);
-        let status = Arc::new(Status::new(named.clone()));
+        let status = Arc::new(Status::new(named.clone()).in_role(config.engine.role, config.engine.max_staleness));
         Ok(Self { config: config.clone(), named, store, published: Published::default(), status })
     }
 
@@ -116,11 +120,19 @@ impl Engine {
     /// stop took longer than `engine.stop_deadline`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EngineError> {
         let status = Arc::clone(&self.status);
-        let result = self.recover_and_learn(stop).await;
+        let result = match self.config.engine.role {
+            Role::All | Role::Trainer => self.recover_and_learn(stop).await,
+            Role::Server => self.follow(stop).await,
+        };
         if result.is_err() {
             status.set_phase(Phase::Failed);
         }
         result
+    }
+
+    async fn follow(self, stop: CancellationToken) -> Result<(), EngineError> {
+        let (store, published) = (Arc::clone(&self.store), self.published);
+        following::Following::new(&self.config, store, published, self.status).run(self.store, stop).await
     }
 
     async fn recover_and_learn(self, stop: CancellationToken) -> Result<(), EngineError> {
@@ -157,7 +169,8 @@ impl Engine {
         (place, consumer): (place::Place, Box<dyn Consumer>),
         halt: &CancellationToken,
     ) -> Stages {
-        let Recovered { epoch, progress, ids, recommender, view, snapshot, catalog, .. } = recovered;
+        let Recovered { epoch, progress, ids, recommender, view, snapshot, base, catalog, store_id } = recovered;
+        let (deltas, durable_views) = self.deltas((store_id, epoch), base, &view).unzip();
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -195,6 +208,7 @@ impl Engine {
             progress,
             write_batch: self.config.store.write_batch,
             durable,
+            durable_views,
             status: Arc::clone(&self.status),
         };
         let keeper = snapshots::Keeper {
@@ -216,7 +230,23 @@ impl Engine {
                 })
             },
             durability: tokio::spawn(guarded(guard(), durability.run(learned, view, keeper))),
+            deltas,
         }
+    }
+
+    /// What tells servers, and what it is told of by; none if this is no trainer.
+    fn deltas(
+        &self,
+        claim: (String, u64),
+        base: View,
+        view: &Arc<View>,
+    ) -> Option<(JoinHandle<()>, watch_channel::Sender<Arc<View>>)> {
+        if self.config.engine.role != Role::Trainer {
+            return None;
+        }
+        let (newest, views) = watch_channel::channel(Arc::clone(view));
+        let deltas = deltas::Deltas::new(&self.config, self.named.clone(), Arc::clone(&self.status), claim);
+        Some((tokio::spawn(deltas.run(base, views)), newest))
     }
 }
 
@@ -232,7 +262,11 @@ struct Stages {
     intake: JoinHandle<Result<(), EngineError>>,
     learning: JoinHandle<Result<(), EngineError>>,
     durability: JoinHandle<Result<(), EngineError>>,
+    deltas: Option<JoinHandle<()>>,
 }
+
+/// Longest that the end waits for servers to be told of it: they find the last snapshot too.
+const LAST_WORD: Duration = Duration::from_secs(3);
 
 impl Stages {
     /// Waits for every stage. A stage that fails closes its channels, so that the others end too; the error nearest to
@@ -240,6 +274,9 @@ impl Stages {
     async fn join(self) -> Result<(), EngineError> {
         let (intake, learning, durability) = tokio::join!(self.intake, self.learning, self.durability);
         self.watch.abort();
+        if let Some(deltas) = self.deltas {
+            let _ = tokio::time::timeout(LAST_WORD, deltas).await;
+        }
         durability.unwrap_or(Err(EngineError::Panicked { stage: "durability" }))?;
         learning.unwrap_or(Err(EngineError::Panicked { stage: "learning" }))?;
         intake.unwrap_or(Err(EngineError::Panicked { stage: "intake" }))

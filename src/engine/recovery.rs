@@ -40,6 +40,8 @@ pub(super) struct Recovered {
     pub(super) view: Arc<View>,
     /// `seq` of the snapshot it began with; what was learned again after it is in no snapshot yet.
     pub(super) snapshot: u64,
+    /// That snapshot, or an empty view.
+    pub(super) base: View,
     /// Version of the catalogue that answers are titled from.
     pub(super) catalog: u64,
 }
@@ -78,6 +80,7 @@ async fn recover_once(
     status.snapshots.store(Arc::new(manifests.iter().map(SnapshotSummary::from).collect()));
     let view = newest_whole(store, &manifests, named, base..=progress.seq).await?;
     let snapshot = view.version().seq;
+    let base = view.clone();
     let mut replay = Replay::new(store, config, view)?;
     replay.run_to(progress.seq, &|_| ()).await?;
     let (recommender, view) = replay.finish(&progress);
@@ -88,7 +91,7 @@ async fn recover_once(
         let replayed = progress.seq - snapshot;
         tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");
     }
-    Ok(Recovered { epoch, store_id, progress, ids, recommender, view, snapshot, catalog })
+    Ok(Recovered { epoch, store_id, progress, ids, recommender, view, snapshot, base, catalog })
 }
 
 /// The ids of the last `window` events.

@@ -7,8 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::AppState;
+use super::following::Behind;
 use super::status::{Phase, Trouble};
+use super::{AppState, Problem};
+use crate::config::Role;
 use crate::consume::lag::Lag;
 
 /// Routes that whoever watches over the process may ask always: they hold nothing of the model.
@@ -23,9 +25,16 @@ pub(super) async fn livez() -> &'static str {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Readiness {
     ready: bool,
+    /// Why not, though it runs, or what it waits for.
+    reason: Option<String>,
+    /// `all`, `trainer` or `server`.
+    #[schema(value_type = String)]
+    role: Role,
     phase: Phase,
-    /// Whether new events are being learned and made durable.
+    /// Whether new events are being learned and made durable; on a server, whether it follows its trainer.
     learning: bool,
+    /// How far a server is behind its trainer.
+    behind: Option<Behind>,
     /// What keeps it from that, and passes by itself.
     troubles: Vec<Trouble>,
     /// `seq` of the last event learned.
@@ -38,7 +47,8 @@ pub(super) struct Readiness {
     partitions: Vec<Lag>,
 }
 
-/// Whether the engine can be asked: 503 while it starts, recovers or stops, and when it has failed.
+/// Whether the engine can be asked: 503 while it starts, recovers or stops, and when it has failed; on a server while it
+/// has no model, and while its model is older than `engine.max_staleness`.
 ///
 /// A store or a log in trouble makes it no less ready: recommendations come from the last view, and a balancer that took
 /// every engine away because their common store is down would turn stale answers into none. So the status stays 200,
@@ -52,13 +62,19 @@ pub(super) struct Readiness {
 pub(super) async fn readyz(State(state): State<AppState>) -> Response {
     let status = &state.status;
     let (phase, troubles) = (status.phase(), status.troubles());
-    let ready = phase == Phase::Running;
+    let view = state.published.load();
+    let waits = status.has_no_model().then(|| Problem::no_model().detail);
+    let reason = waits.or_else(|| status.too_old(view.version()));
+    let ready = phase == Phase::Running && reason.is_none();
     let body = Readiness {
         ready,
+        reason,
+        role: status.role,
         phase,
         learning: ready && troubles.is_empty(),
+        behind: status.behind(view.version().seq),
         troubles,
-        seq: state.published.load().version().seq,
+        seq: view.version().seq,
         durable_seq: status.durable_seq(),
         lag: status.total_lag(),
         partitions: status.lag.load().as_ref().clone(),

@@ -21,6 +21,7 @@ mod estimate;
 mod events;
 mod feed;
 mod filter;
+pub mod following;
 mod health;
 mod limits;
 mod list;

@@ -50,12 +50,12 @@ pub(super) struct MetricsAnswer {
 #[utoipa::path(get, path = "/model", tag = "model", responses((status = 200, body = ModelAnswer)))]
 pub(super) async fn model(State(state): State<AppState>) -> Json<ModelAnswer> {
     let (view, status) = (state.published.load_full(), &state.status);
-    let learned = view.learned();
+    let (learned, identity) = (view.learned(), status.identity.load());
     Json(ModelAnswer {
-        name: status.model.clone(),
+        name: identity.name.clone(),
         stamp: ModelStamp::of(&view),
         phase: status.phase(),
-        params: status.params.clone(),
+        params: identity.params.clone(),
         users: learned.users.len(),
         items: learned.items.len(),
         metrics: MetricsAnswer::of(learned.prequential.sums()),

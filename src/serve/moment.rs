@@ -33,7 +33,7 @@ use crate::telemetry::now_ms;
 pub(super) const SEQ: HeaderName = HeaderName::from_static("x-freshet-seq");
 /// Name of the answering model: of its learners and their parameters.
 pub(super) const MODEL: HeaderName = HeaderName::from_static("x-freshet-model");
-/// Time since the answering model was published, in milliseconds.
+/// Time since the answering model was published, in milliseconds; on a server, since its trainer said that it is current.
 pub(super) const AGE_MS: HeaderName = HeaderName::from_static("x-freshet-age-ms");
 
 /// Kept snapshots that stay loaded.
@@ -178,11 +178,13 @@ async fn keep(state: &AppState, key: Box<str>, tag: &HeaderValue, response: Resp
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-/// What changes whenever an answer may: the model's parameters, what it has learned, and the catalogue.
+/// What changes whenever an answer may: the model's parameters, what it has learned, when that was published (on a server
+/// a moment is published again by another trainer), and the catalogue.
 fn tag(state: &AppState, view: &View) -> HeaderValue {
     let version = view.version();
-    let (model, catalog) = (&state.status.model, state.status.catalog_generation());
-    let text = format!("W/\"{model}-{}-{}-{catalog}\"", version.seq, version.batch);
+    let (model, catalog) = (&state.status.identity.load().name, state.status.catalog_generation());
+    let (seq, batch, published_at_ms) = (version.seq, version.batch, version.published_at_ms);
+    let text = format!("W/\"{model}-{seq}-{batch}-{published_at_ms}-{catalog}\"");
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\""))
 }
 
@@ -207,10 +209,11 @@ fn stamped(mut response: Response, state: &AppState, view: &View, tag: HeaderVal
 
 fn say_which(headers: &mut HeaderMap, state: &AppState, view: &View) {
     let version = view.version();
-    let age_ms = if version.batch == 0 { 0 } else { (now_ms() - version.published_at_ms).max(0) };
+    let is_newest = version == state.published.load().version();
+    let age_ms = if is_newest { state.status.age_ms(version) } else { (now_ms() - version.published_at_ms).max(0) };
     headers.insert(SEQ, version.seq.into());
     headers.insert(AGE_MS, age_ms.into());
-    if let Ok(model) = HeaderValue::from_str(&state.status.model) {
+    if let Ok(model) = HeaderValue::from_str(&state.status.identity.load().name) {
         headers.insert(MODEL, model);
     }
 }
@@ -246,6 +249,9 @@ impl AppState {
                 return Err(Problem::bad_request("bad_at", detail.into()));
             }
             return self.snapshot(seq).await;
+        }
+        if self.status.has_no_model() {
+            return Err(Problem::no_model());
         }
         if !asked.waits() {
             return Ok(self.published.load_full());

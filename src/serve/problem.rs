@@ -66,6 +66,15 @@ impl Problem {
         Self { retry_after: Some(1), ..problem }
     }
 
+    /// A server without a model. It follows its trainer by itself, so that this passes.
+    #[must_use]
+    pub fn no_model() -> Self {
+        let detail = "this server has no model yet: there is no snapshot, and no trainer was heard; start one (freshet run \
+                      --role trainer) on the same store and topics, /readyz tells when it is there";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_model", detail.into());
+        Self { retry_after: Some(1), ..problem }
+    }
+
     /// A fault of our own, whose cause goes to the log.
     #[must_use]
     pub fn internal(cause: &str) -> Self {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -10,11 +11,13 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::catalog::Catalogue;
+use super::following::Following;
 use super::metrics::process;
 use super::monitor::Monitor;
 use super::requests::Requests;
 use super::timings::Timings;
 use crate::capture::Control;
+use crate::config::Role;
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::telemetry::now_ms;
@@ -68,11 +71,13 @@ pub enum Part {
     Log,
     /// MongoDB, or the embedded store.
     Store,
+    /// What a trainer tells servers, by the topic of the model.
+    Model,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 2] = [Self::Log, Self::Store];
+    pub const ALL: [Self; 3] = [Self::Log, Self::Store, Self::Model];
 }
 
 /// Why a request or a connection was refused before anything was done for it.
@@ -111,9 +116,36 @@ pub struct Trouble {
     pub since_ms: i64,
 }
 
+/// Which model there is, whatever it has learned.
+#[derive(Debug, Default)]
+pub struct Identity {
+    /// Learner and its parameters, by name.
+    pub params: BTreeMap<String, serde_json::Value>,
+    /// Name of the model in answers: the beginning of the SHA-256 of `params`. With it and `seq` the same events have given
+    /// the same model.
+    pub name: String,
+}
+
+impl Identity {
+    /// The model of these parameters.
+    #[must_use]
+    pub fn of(params: BTreeMap<String, serde_json::Value>) -> Self {
+        let name = hex::encode(&Sha256::digest(serde_json::to_vec(&params).unwrap_or_default())[..6]);
+        Self { params, name }
+    }
+}
+
 /// The engine's state beside the published view.
 #[derive(Debug)]
 pub struct Status {
+    /// What this process does.
+    pub role: Role,
+    /// Age of the model beyond which a server is not ready; 0 for any.
+    pub max_staleness: Duration,
+    /// How a server stands to its trainer; none if this is none.
+    pub following: ArcSwapOption<Following>,
+    /// The model's parameters and its name; a server's are its trainer's.
+    pub identity: ArcSwap<Identity>,
     phase: AtomicU8,
     durable_seq: AtomicU64,
     rejects: Mutex<BTreeMap<Reason, u64>>,
@@ -134,11 +166,6 @@ pub struct Status {
     pub monitor: Monitor,
     /// What HTTP was asked.
     pub requests: Requests,
-    /// Learner and its parameters, by name.
-    pub params: BTreeMap<String, serde_json::Value>,
-    /// Name of the model in answers: the beginning of the SHA-256 of `params`. With it and `seq` the same events have given
-    /// the same model.
-    pub model: String,
 }
 
 impl Status {
@@ -160,9 +187,17 @@ impl Status {
             timings: Timings::default(),
             monitor: Monitor::default(),
             requests: Requests::default(),
-            model: hex::encode(&Sha256::digest(serde_json::to_vec(&params).unwrap_or_default())[..6]),
-            params,
+            role: Role::default(),
+            max_staleness: Duration::ZERO,
+            following: ArcSwapOption::empty(),
+            identity: ArcSwap::from_pointee(Identity::of(params)),
         }
+    }
+
+    /// The same of a process in this role.
+    #[must_use]
+    pub fn in_role(self, role: Role, max_staleness: Duration) -> Self {
+        Self { role, max_staleness, ..self }
     }
 
     /// What the engine is about.

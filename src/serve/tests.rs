@@ -15,6 +15,7 @@ use tower::ServiceExt;
 
 use super::archive::{SnapshotError, Unavailable};
 use super::dead_letters::{LetterPage, ReplayError, Replayed, StoredLetter};
+use super::following::Following;
 use super::model::SnapshotAnswer;
 use super::snapshots::{DiffAnswer, Export, VerifyAnswer};
 use super::status::{Part, Phase, SnapshotSummary};
@@ -317,6 +318,9 @@ async fn state_with_everything() -> Served {
     let (sha256, created_at_ms) = (String::new(), crate::telemetry::now_ms() - 60_000);
     let snapshot = SnapshotSummary { seq: 3, created_at_ms, sha256, users: 1, items: 1, mae: 0.0, rmse: 0.0 };
     status.snapshots.store(Arc::new(vec![snapshot]));
+    let heard = Some(created_at_ms);
+    let following = Following { has_model: true, newest_seq: 9, heard_at_ms: heard, current_at_ms: heard };
+    status.following.store(Some(Arc::new(following)));
     let standing = crate::publish::Standing { model: Some(2), ..Default::default() };
     status.monitor.ranked(Some(standing), Duration::ZERO);
     state

@@ -201,6 +201,9 @@ pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {
     })
 }
 
+/// An item for each snapshot that was stored.
+pub type SnapshotsTold = futures::stream::BoxStream<'static, Result<(), StoreError>>;
+
 /// Keeps everything that must survive.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -341,6 +344,14 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// If the store fails.
     async fn manifests(&self, limit: usize) -> Result<Vec<Manifest>, StoreError>;
+
+    /// Tells of each snapshot that is stored from now on. None if this store does not tell of it, and has to be asked.
+    ///
+    /// # Errors
+    /// If the store fails; as an item of the stream it is the last one.
+    async fn snapshots_told(&self) -> Result<Option<SnapshotsTold>, StoreError> {
+        Ok(None)
+    }
 
     /// Blocks by hash, in the order asked for; each is checked against its hash.
     ///

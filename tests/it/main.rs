@@ -32,6 +32,7 @@ mod packaging;
 mod produce;
 mod program;
 mod replay;
+mod roles;
 mod security;
 mod servers;
 mod small_disk;

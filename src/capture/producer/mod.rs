@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::capture::LogError;
-use crate::config::{BrokerKind, Config};
+use crate::config::{BrokerConfig, BrokerKind, Config};
 use crate::telemetry::trace::TraceParent;
 
 /// One record to be written to a topic.
@@ -166,6 +166,23 @@ pub async fn open_for(config: &Config, haste: Haste) -> Result<Arc<dyn Producer>
         BrokerKind::Embedded => Arc::new(embedded::EmbeddedProducer::open(config).await?),
         BrokerKind::Kafka => Arc::new(kafka::KafkaProducer::open(&config.broker, haste).await?),
     })
+}
+
+/// Bytes of the largest record that tells of a model: a block in a store has less.
+pub const MODEL_RECORD_BYTES: usize = 17 << 20;
+
+/// Longest that a record which tells of a model is tried to be written: what is newer soon stands in for it.
+const MODEL_WITHIN: Duration = Duration::from_secs(5);
+
+/// Opens `broker.model_topic` of Kafka, which must be there, for a trainer.
+///
+/// # Errors
+/// As [`open_for`].
+pub async fn open_model(config: &Config) -> Result<Arc<dyn Producer>, LogError> {
+    let topic = config.broker.model_topic.clone();
+    let mut broker = BrokerConfig { topic, partitions: 1, ..config.broker.clone() };
+    broker.properties.entry("message.max.bytes".to_owned()).or_insert(MODEL_RECORD_BYTES.to_string());
+    Ok(Arc::new(kafka::KafkaProducer::open(&broker, Haste::Prompt(MODEL_WITHIN)).await?))
 }
 
 /// Where records go, for people and without secrets: `embedded log freshet-data/log.db`, `kafka at host:9092`.

@@ -94,7 +94,7 @@ fn a_named_file_must_be_there() {
 
 #[test]
 fn an_unknown_key_is_refused_with_its_place_in_every_layer() {
-    let keys = "did you mean kind? the keys of broker are connect_timeout, group, kind, partitions, poll_interval, \
+    let keys = "did you mean kind? the keys of broker are connect_timeout, group, kind, model_topic, partitions, poll_interval, \
                 properties, replication, servers, topic";
     assert_eq!(
         problems("# a\n[broker]\n  knd = \"kafka\"\n", &[], &[]),

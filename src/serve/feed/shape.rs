@@ -51,12 +51,13 @@ struct Scale {
 impl Hello {
     pub(super) fn of(state: &AppState) -> Self {
         let (status, decode) = (&state.status, &state.decode);
-        let positive = status.params.get("learn.positive_rating").and_then(serde_json::Value::as_f64);
+        let identity = status.identity.load();
+        let positive = identity.params.get("learn.positive_rating").and_then(serde_json::Value::as_f64);
         Self {
-            name: status.model.clone(),
+            name: identity.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             started_at_ms: process::started_at_ms(),
-            params: status.params.clone(),
+            params: identity.params.clone(),
             scale: Scale {
                 low: decode.min_rating,
                 high: decode.max_rating,
@@ -109,7 +110,13 @@ impl Drift {
             last_seq: drift.marks().last().copied(),
             boosted: drift.is_boosted(),
             // Named only where it is not as by default.
-            enabled: status.params.get("drift.enabled").and_then(serde_json::Value::as_bool).unwrap_or(true),
+            enabled: status
+                .identity
+                .load()
+                .params
+                .get("drift.enabled")
+                .and_then(serde_json::Value::as_bool)
+                .unwrap_or(true),
         }
     }
 }

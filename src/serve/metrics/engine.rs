@@ -27,6 +27,12 @@ pub(super) fn encode(out: &mut Families<'_>, status: &Status, seq: u64) -> fmt::
     let phase = status.phase();
     let phases = Phase::ALL.map(|one| (label("phase", one), f64::from(one == phase)));
     out.gauges("freshet_phase", "What the engine is about: 1 for the phase that it is in", None, phases)?;
+    let behind = status.behind(seq);
+    let events = behind.iter().map(|behind| (vec![], behind.events as f64));
+    out.gauges("freshet_behind_events", "Events that a server's trainer has told of and it has not", None, events)?;
+    let age = behind.iter().filter_map(|behind| Some((vec![], behind.age_ms? as f64 / 1e3)));
+    let help = "Time since a server's trainer said that the answering model is its own";
+    out.gauges("freshet_staleness", help, Some(&Unit::Seconds), age)?;
     encode_times(out, status)?;
     encode_lag(out, &status.lag.load())
 }

@@ -253,7 +253,7 @@ async fn an_answer_says_which_model_gave_it_and_is_not_sent_twice() {
     let request = || Request::get("/recommend/0?n=3");
     let (status, headers, body) = ask(&state, request().body(Body::empty()).unwrap()).await;
     assert_eq!((status, headers["x-freshet-seq"].to_str().unwrap()), (200, "162"));
-    assert_eq!(headers["x-freshet-model"].to_str().unwrap(), state.status.model);
+    assert_eq!(headers["x-freshet-model"].to_str().unwrap(), state.status.identity.load().name);
     assert!(headers["x-freshet-age-ms"].to_str().unwrap().parse::<u64>().is_ok());
     let tag = headers[header::ETAG].clone();
     let known = request().header(header::IF_NONE_MATCH, tag.clone()).body(Body::empty()).unwrap();

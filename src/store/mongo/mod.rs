@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use mongodb::bson::{Document, doc, from_document};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::{Collection, Database};
@@ -35,7 +35,7 @@ use self::transaction::Writer;
 use self::work::NewSnapshot;
 use super::{
     Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Hash, LearnedEvent,
-    Listed, Manifest, Pruned, Retention, Store, StoreError, Turn, rules,
+    Listed, Manifest, Pruned, Retention, SnapshotsTold, Store, StoreError, Turn, rules,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
@@ -267,6 +267,15 @@ impl Store for MongoStore {
             Ok(manifests)
         })
         .await
+    }
+
+    async fn snapshots_told(&self) -> Result<Option<SnapshotsTold>, StoreError> {
+        let stored = doc! {"$match": {"operationType": {"$in": ["insert", "replace"]}}};
+        let snapshots: Collection<Document> = self.database.collection("snapshots");
+        let watching = async { snapshots.watch().pipeline([stored]).await };
+        let (stream, place) = (self.ask("follow snapshots", watching).await?, self.place.clone());
+        let told = stream.map(move |one| one.map(drop).map_err(|error| place.failure("follow snapshots", &error)));
+        Ok(Some(told.boxed()))
     }
 
     async fn blocks(&self, hashes: &[Hash]) -> Result<Vec<Block>, StoreError> {

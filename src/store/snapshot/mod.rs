@@ -6,6 +6,10 @@ pub mod archive;
 pub mod check;
 
 mod codec;
+pub mod delta;
+mod parts;
+
+pub use self::parts::Parts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +23,10 @@ use super::{Block, Counts, Hash, Manifest, SNAPSHOT_FORMAT, Section, Store, Stor
 use crate::consume::Offsets;
 use crate::learn::about::Genres;
 use crate::learn::blocks::Shared;
-use crate::learn::drift::Drift;
-use crate::learn::ids::IdTable;
-use crate::learn::intervals::{Intervals, UserErrors};
-use crate::learn::params::{self, Named, RatingScale};
+use crate::learn::params::Named;
 use crate::learn::prequential::Prequential;
-use crate::learn::tables::{self, Block as _, FloatBlock, Frozen, Stores, Table, Tables};
-use crate::learn::{self, LearnedState, Model};
-use crate::publish::history::{HistoryTables, RecentBlock};
+use crate::learn::tables::{Block as _, FloatBlock, Stores, Table, Tables};
+use crate::learn::{LearnedState, Model};
 use crate::publish::{Addition, Version, View};
 
 /// Hashes that one index block lists: 128 KiB.
@@ -114,7 +114,22 @@ pub struct Encoder {
     known: BTreeMap<String, Known>,
 }
 
-/// A section as it was encoded last: its blocks, and the hash of each part that is stored.
+/// A part of a view by its name: its rows, and the hashes of its blocks.
+type Hashed = (String, u64, Vec<Hash>);
+
+/// A block that was written since an encoder handed it out last, with its place in the model. It may be what it was then,
+/// and have been another in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Name of the part.
+    pub part: String,
+    /// Place among the part's blocks.
+    pub index: usize,
+    /// The block.
+    pub block: Block,
+}
+
+/// A part as it was encoded last: its blocks, and the hash of each that is stored.
 #[derive(Debug)]
 struct Known {
     blocks: Arc<dyn Stores>,
@@ -122,14 +137,14 @@ struct Known {
 }
 
 impl Known {
-    /// The hashes of all parts; those that changed are encoded into `new`.
-    fn hashes(known: Option<&Self>, blocks: &dyn Stores, new: &mut Vec<Block>) -> Vec<Hash> {
-        let hash = |part| {
-            let same = known.filter(|known| blocks.shares(part, &*known.blocks));
-            same.and_then(|known| known.hashes.get(part)).copied().unwrap_or_else(|| {
-                let encoded = codec::encode(blocks, part);
-                let hash = encoded.hash;
-                new.push(encoded);
+    /// The hashes of all blocks of a part; those that changed are encoded into `new`.
+    fn hashes(known: Option<&Self>, part: &str, blocks: &dyn Stores, new: &mut Vec<Changed>) -> Vec<Hash> {
+        let hash = |index| {
+            let same = known.filter(|known| blocks.shares(index, &*known.blocks));
+            same.and_then(|known| known.hashes.get(index)).copied().unwrap_or_else(|| {
+                let block = codec::encode(blocks, index);
+                let hash = block.hash;
+                new.push(Changed { part: part.to_owned(), index, block });
                 hash
             })
         };
@@ -149,10 +164,10 @@ impl Encoder {
         self.known.clear();
     }
 
-    /// The manifest of a view, the blocks that this encoder has not handed out before, and the names of all.
-    pub fn encode(&mut self, view: &View, taken: Taken) -> Encoded {
+    /// Every part of a view, in order, and the hash of the whole; blocks that this encoder has not handed out before are
+    /// encoded into `new`.
+    fn hashed(&mut self, view: &View, new: &mut Vec<Changed>) -> (Vec<Hashed>, Hash) {
         let learned = view.learned();
-        let mut new = Vec::new();
         let scalars = codec::encode_one(Scalars {
             prequential: learned.prequential.clone(),
             genres: learned.genres.clone(),
@@ -160,22 +175,25 @@ impl Encoder {
             ranking: learned.ranking.as_ref().map(|model| model.scalars()),
         });
         let mut listed = vec![(SCALARS.to_owned(), 1, vec![scalars.hash])];
-        new.push(scalars);
+        new.push(Changed { part: SCALARS.to_owned(), index: 0, block: scalars });
         for table in parts(view) {
-            let hashes = Known::hashes(self.known.get(&table.name), &*table.blocks, &mut new);
+            let hashes = Known::hashes(self.known.get(&table.name), &table.name, &*table.blocks, new);
             self.known.insert(table.name.clone(), Known { blocks: table.blocks, hashes: hashes.clone() });
             listed.push((table.name, table.rows, hashes));
         }
         let sha256 = model_hash(&self.params, listed.iter().map(|(name, rows, hashes)| (name.as_str(), *rows, hashes)));
+        (listed, sha256)
+    }
+
+    /// The manifest of a view, the blocks that this encoder has not handed out before, and the names of all.
+    pub fn encode(&mut self, view: &View, taken: Taken) -> Encoded {
+        let mut changed = Vec::new();
+        let (listed, sha256) = self.hashed(view, &mut changed);
+        let mut new: Vec<Block> = changed.into_iter().map(|changed| changed.block).collect();
         let mut blocks: Vec<Hash> = listed.iter().flat_map(|(_, _, hashes)| hashes).copied().collect();
         let section = |(name, rows, hashes): (String, u64, Vec<Hash>)| section(name, rows, &hashes, &mut new);
         let sections: Vec<Section> = listed.into_iter().map(section).collect();
         blocks.extend(sections.iter().flat_map(|section| &section.index));
-        let counts = Counts {
-            users: learned.users.len() as u64,
-            items: learned.items.len() as u64,
-            events: learned.prequential.events(),
-        };
         let manifest = Manifest {
             seq: view.version().seq,
             format: SNAPSHOT_FORMAT,
@@ -184,12 +202,19 @@ impl Encoder {
             batch: view.version().batch,
             offsets: taken.offsets,
             params: self.params.clone(),
-            counts,
-            metrics: learned.prequential.metrics(),
+            counts: Counts::of(view.learned()),
+            metrics: view.learned().prequential.metrics(),
             sections,
             sha256,
         };
         Encoded { manifest, new, blocks }
+    }
+}
+
+impl Counts {
+    fn of(learned: &LearnedState) -> Self {
+        let (users, items) = (learned.users.len() as u64, learned.items.len() as u64);
+        Self { users, items, events: learned.prequential.events() }
     }
 }
 
@@ -250,7 +275,10 @@ fn section(name: String, rows: u64, hashes: &[Hash], new: &mut Vec<Block>) -> Se
 }
 
 /// Hash of a whole model: over its parameters and each section's name, rows and block hashes.
-fn model_hash<'a>(params: &Named, sections: impl Iterator<Item = (&'a str, u64, &'a Vec<Hash>)>) -> Hash {
+fn model_hash<'a, H: IntoIterator<Item = &'a Hash>>(
+    params: &Named,
+    sections: impl Iterator<Item = (&'a str, u64, H)>,
+) -> Hash {
     let mut sha = Sha256::new();
     sha.update(format!("freshet model, format {SNAPSHOT_FORMAT}\n"));
     sha.update(serde_json::to_vec(params).expect("names and plain values always serialize"));
@@ -280,7 +308,7 @@ pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result
         }
         tables.parts.insert(name.to_owned(), (rows, blocks));
     }
-    let (learned, history) = assemble(manifest, tables).map_err(damaged)?;
+    let (learned, history) = parts::assemble(&manifest.params, tables).map_err(damaged)?;
     let version = Version {
         seq: manifest.seq,
         batch: manifest.batch,
@@ -324,41 +352,6 @@ pub fn check_format(location: String, manifest: &Manifest) -> Result<(), StoreEr
         ),
     };
     Err(StoreError::Unsuitable { location, reason })
-}
-
-/// The parts of a view from those of the snapshot, or what is wrong with them.
-fn assemble(manifest: &Manifest, mut tables: Tables) -> Result<(LearnedState, HistoryTables), String> {
-    let config = params::config_of(&manifest.params)?;
-    let (_, scalars) = tables.take::<Scalars>(SCALARS)?;
-    let scalars = scalars.get(0).ok_or("it has no scalars")?;
-    let users = IdTable::from_names(tables.take(USER_IDS)?.1);
-    let items = IdTable::from_names(tables.take(ITEM_IDS)?.1);
-    let (intervals, errors, drift, recent) = additions(&mut tables)?;
-    let history = HistoryTables { seen: tables.take(SEEN)?.1, counts: tables.take(COUNTS)?.1, recent };
-    let model = |kind, prefix: &str, scalars: &[u8]| {
-        let own = |(name, part): (&String, &(u64, Vec<tables::Stored>))| {
-            name.strip_prefix(prefix).map(|name| (name.to_owned(), part.clone()))
-        };
-        learn::restore(kind, &config, scalars, &mut Tables { parts: tables.parts.iter().filter_map(own).collect() })
-    };
-    let rating = model(config.learn.rating, RATING, &scalars.rating)?;
-    let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
-    let (prequential, genres) = (scalars.prequential.clone(), scalars.genres.clone());
-    let scale = RatingScale::of(&config);
-    Ok((LearnedState { users, items, genres, rating, ranking, prequential, intervals, errors, drift, scale }, history))
-}
-
-/// What the snapshots of an earlier freshet lack; nothing learned where it is not there.
-fn additions(tables: &mut Tables) -> Result<(Intervals, UserErrors<Frozen>, Drift, Shared<RecentBlock>), String> {
-    let intervals =
-        if tables.parts.contains_key(INTERVALS) { tables.take::<Intervals>(INTERVALS)?.1 } else { Shared::default() };
-    let drift = if tables.parts.contains_key(DRIFT) { tables.take::<Drift>(DRIFT)?.1 } else { Shared::default() };
-    let errors =
-        if tables.parts.contains_key(ERRORS) { UserErrors::read(tables, ERRORS)? } else { UserErrors::default() };
-    let recent = if tables.parts.contains_key(RECENT) { tables.take(RECENT)?.1 } else { Shared::default() };
-    let intervals = intervals.get(0).cloned().unwrap_or_default();
-    let drift = drift.get(0).cloned().unwrap_or_default();
-    Ok((intervals, errors, drift, recent))
 }
 
 /// Block hashes of each section by its name, checked against the hash of the whole.

@@ -7,7 +7,8 @@ use super::*;
 use crate::config::{Config, LearnerKind};
 use crate::decode::testing;
 use crate::gather::MicroBatch;
-use crate::learn::Recommender;
+use crate::learn::drift::Drift;
+use crate::learn::{Recommender, params};
 use crate::publish::{Published, Publisher, Query};
 
 struct Model {

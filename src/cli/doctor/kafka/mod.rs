@@ -16,7 +16,8 @@ use self::look::{Link, Look};
 use super::net::{self, Address};
 use super::steps::{Fault, Found, Measured, Section, Stop, off_thread};
 use crate::capture::kafka_link::{self, Context};
-use crate::config::{BrokerConfig, Config};
+use crate::config::{BrokerConfig, Config, Role};
+use crate::consume::model_topic;
 
 pub(super) const PLAN: &[&str] = &[
     "settings",
@@ -150,16 +151,22 @@ async fn reach(asker: &Asker, metadata: &Arc<Metadata>, limit: Duration) -> Resu
     Ok(Found::new((), format!("{}{cluster}", names.join(", "))))
 }
 
-/// Whether each topic of `[topics]` is there, or may be created.
+/// Whether each topic of `[topics]` is there, or may be created; and that of the model, where the role needs it.
 async fn topics(config: &Config, asker: &Asker, limit: Duration) -> Result<Found<()>, Fault> {
-    let mut told = Vec::with_capacity(config.topics.len());
-    for name in config.topics.keys() {
-        let broker = BrokerConfig { topic: name.clone(), ..config.broker.clone() };
+    let model = Some(&config.broker.model_topic).filter(|_| config.engine.role != Role::All);
+    let (mut told, mut warning) = (Vec::with_capacity(config.topics.len()), None);
+    for name in config.topics.keys().chain(model) {
+        let is_model = Some(name) == model;
+        let partitions = if is_model { 1 } else { config.broker.partitions };
+        let broker = BrokerConfig { topic: name.clone(), partitions, ..config.broker.clone() };
         let (asker, name_asked) = (Arc::clone(asker), name.clone());
         let asking = move || asker.fetch_metadata(Some(&name_asked), limit.mul_f32(0.9));
         let metadata = tokio::task::spawn_blocking(asking).await.expect("asking does not panic");
         let failed = |error: KafkaError| Fault::new(kafka_link::reason(&error), "see the broker's log");
         let found = topic(&broker, &metadata.map_err(failed)?, limit).await?;
+        if is_model && found.value > 0 {
+            warning = model_topic::unfit(config).await.ok().flatten();
+        }
         told.push(if found.value > 0 {
             format!("{name}: {} partitions", found.value)
         } else {
@@ -167,7 +174,7 @@ async fn topics(config: &Config, asker: &Asker, limit: Duration) -> Result<Found
         });
     }
     let detail = if told.is_empty() { "none beside the one below".to_owned() } else { told.join(", ") };
-    Ok(Found::new((), detail))
+    Ok(Found::new((), detail).but(warning))
 }
 
 /// Whether the topic is there, or may be created. Its partitions, 0 where it is not there.

@@ -1,0 +1,227 @@
+//! Beside the stages of a trainer: tells servers what has changed in the model, as soon as it is durable.
+//!
+//! Only durable views are told of, so that no server shows a moment that a crash takes back. Nothing waits for it: what
+//! comes while Kafka is slow or away is told of together, later. In doubt about what the topic holds, all of the model is
+//! sent again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::capture::producer::{self, Producer, Record};
+use crate::config::Config;
+use crate::consume::model_topic::{self, Bounds};
+use crate::learn::params::Named;
+use crate::publish::View;
+use crate::serve::Status;
+use crate::serve::status::Part;
+use crate::store::Block;
+use crate::store::snapshot::delta::{Commit, Delta, Teller, block_record};
+use crate::store::snapshot::{Changed, Encoder};
+use crate::telemetry::now_ms;
+
+/// How often servers are told that there is nothing new.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Pause before a topic that could not be written is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of records that are handed over at once.
+const AT_ONCE: usize = 16 << 20;
+
+/// Why servers could not be told.
+struct Untold(String);
+
+impl<E: std::error::Error> From<E> for Untold {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Tells servers.
+pub(super) struct Deltas {
+    config: Config,
+    params: Named,
+    status: Arc<Status>,
+    store_id: String,
+    epoch: u64,
+    encoder: Encoder,
+    producer: Option<Arc<dyn Producer>>,
+    /// Blocks that no commit on the topic speaks of yet, by their places.
+    unsent: BTreeMap<(String, usize), Block>,
+    /// The last commit on the topic.
+    told: Option<Commit>,
+    /// `seq` of the model that what is sent next makes another one of.
+    after: u64,
+    /// One past the last offset that this trainer has written.
+    end: i64,
+}
+
+impl Deltas {
+    pub(super) fn new(config: &Config, params: Named, status: Arc<Status>, (store_id, epoch): (String, u64)) -> Self {
+        Self {
+            config: config.clone(),
+            encoder: Encoder::new(params.clone()),
+            params,
+            status,
+            store_id,
+            epoch,
+            producer: None,
+            unsent: BTreeMap::new(),
+            told: None,
+            after: 0,
+            end: 0,
+        }
+    }
+
+    /// Tells of each durable view, until there are no more. Servers find what is in `snapshot` in the store.
+    pub(super) async fn run(mut self, snapshot: View, mut durable: watch::Receiver<Arc<View>>) {
+        if snapshot.version().seq > 0 {
+            self.after = snapshot.version().seq;
+            self.delta(Arc::new(snapshot)).await;
+        }
+        loop {
+            let view = durable.borrow_and_update().clone();
+            match self.tell(view).await {
+                Ok(()) => self.told_again(),
+                Err(Untold(reason)) => {
+                    self.has_failed(&reason);
+                    sleep(PAUSE).await;
+                }
+            }
+            if durable.has_changed().is_ok() {
+                sleep(self.config.engine.delta_every).await;
+            }
+            // The end of the durability stage.
+            if let Ok(Err(_)) = timeout(HEARTBEAT, durable.changed()).await {
+                return;
+            }
+        }
+    }
+
+    /// Sends what has changed, and a commit; or the last commit once more.
+    async fn tell(&mut self, view: Arc<View>) -> Result<(), Untold> {
+        let producer = self.producer().await?;
+        let told = self.told.as_ref().filter(|told| told.version() == *view.version());
+        let mut commit = match told {
+            Some(told) => told.clone(),
+            None => self.next(view).await,
+        };
+        self.send_blocks(&*producer, commit.seq).await?;
+        commit.sent_at_ms = now_ms();
+        let (key, payload) = commit.record();
+        let end = self.send(&*producer, vec![Record { key, payload, ..Record::default() }]).await?;
+        if end < self.end {
+            self.send_all_again("it was made anew");
+            self.end = end;
+            return Ok(());
+        }
+        (self.end, self.after) = (end, commit.seq);
+        self.unsent.clear();
+        self.told = Some(commit);
+        Ok(())
+    }
+
+    /// The commit of the next delta, whose blocks are among the unsent ones.
+    async fn next(&mut self, view: Arc<View>) -> Commit {
+        let delta = self.delta(Arc::clone(&view)).await;
+        let number = self.told.as_ref().map_or(0, |told| told.delta) + 1;
+        let commit = Commit::of(&view, &delta, self.params.clone(), (&self.store_id, self.epoch));
+        let placed = |Changed { part, index, block }| ((part, index), block);
+        self.unsent.extend(delta.changed.into_iter().map(placed));
+        Commit { delta: number, after: self.after, changed: self.unsent.len(), ..commit }
+    }
+
+    /// What has changed since the last call; encoded off the runtime.
+    async fn delta(&mut self, view: Arc<View>) -> Delta {
+        let mut encoder = std::mem::take(&mut self.encoder);
+        let encoding = tokio::task::spawn_blocking(move || (encoder.delta(&view), encoder));
+        let (delta, encoder) = encoding.await.expect("encoding does not panic");
+        self.encoder = encoder;
+        delta
+    }
+
+    async fn send_blocks(&self, producer: &dyn Producer, seq: u64) -> Result<(), Untold> {
+        let teller = Teller::new(&self.store_id, self.epoch);
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        for ((part, index), block) in &self.unsent {
+            let (key, payload) = block_record(teller, seq, (part, *index), block);
+            bytes += payload.len();
+            records.push(Record { key, payload, ..Record::default() });
+            if bytes >= AT_ONCE {
+                self.send(producer, std::mem::take(&mut records)).await?;
+                bytes = 0;
+            }
+        }
+        self.send(producer, records).await.map(drop)
+    }
+
+    /// Sends records; one past the last of their offsets, once all are on the topic.
+    async fn send(&self, producer: &dyn Producer, records: Vec<Record>) -> Result<i64, Untold> {
+        let mut end = self.end;
+        for receipt in producer.append(records).await? {
+            end = receipt.map_err(|undelivered| Untold(undelivered.reason))?.offset + 1;
+        }
+        Ok(end)
+    }
+
+    /// The producer, once the topic is there.
+    async fn producer(&mut self) -> Result<Arc<dyn Producer>, Untold> {
+        if let Some(producer) = &self.producer {
+            return Ok(Arc::clone(producer));
+        }
+        match model_topic::look(&self.config).await? {
+            None => {
+                model_topic::create(&self.config).await?;
+                tracing::info!(topic = self.config.broker.model_topic, "created the topic of the model");
+                self.send_all_again("it was not there");
+                self.end = 0;
+            }
+            Some(Bounds { end, .. }) if end < self.end => {
+                self.send_all_again("it was made anew");
+                self.end = 0;
+            }
+            Some(_) => {
+                if let Ok(Some(wrong)) = model_topic::unfit(&self.config).await {
+                    tracing::warn!("{wrong}");
+                }
+            }
+        }
+        let producer = producer::open_model(&self.config).await?;
+        self.producer = Some(Arc::clone(&producer));
+        Ok(producer)
+    }
+
+    /// Forgets what the topic may have held: it does not any more.
+    fn send_all_again(&mut self, why: &str) {
+        if self.told.is_some() {
+            let topic = &self.config.broker.model_topic;
+            tracing::warn!(
+                topic,
+                "the topic of the model has lost what it held ({why}); all of the model is sent again"
+            );
+            self.encoder.forget();
+            self.unsent.clear();
+            (self.told, self.after) = (None, 0);
+        }
+    }
+
+    fn has_failed(&mut self, reason: &str) {
+        // Another one is opened once Kafka answers: this one may be of a topic that is gone.
+        let lost = self.producer.take();
+        tokio::task::spawn_blocking(move || drop(lost));
+        if self.status.begin_trouble(Part::Model, format!("servers cannot be told of the model: {reason}")) {
+            tracing::warn!(
+                reason,
+                "servers cannot be told of the model; learning goes on, and they are told once it works"
+            );
+        }
+    }
+
+    fn told_again(&self) {
+        if self.status.end_trouble(Part::Model).is_some() {
+            tracing::info!("servers are told of the model again");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A model as its blocks, apart by part and index: what a server keeps, changes by deltas, and makes views of.
+//!
+//! Blocks are shared: another state of the model costs what differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::delta::{Changes, PartLine};
+use super::{
+    COUNTS, DRIFT, ERRORS, INTERVALS, ITEM_IDS, RANKING, RATING, RECENT, SCALARS, SEEN, Scalars, Source, USER_IDS,
+    codec, listed, model_hash,
+};
+use crate::learn::blocks::Shared;
+use crate::learn::drift::Drift;
+use crate::learn::ids::IdTable;
+use crate::learn::intervals::{Intervals, UserErrors};
+use crate::learn::params::{self, Named, RatingScale};
+use crate::learn::tables::{self, Frozen, Tables};
+use crate::learn::{self, LearnedState};
+use crate::publish::history::{HistoryTables, RecentBlock};
+use crate::publish::{Version, View};
+use crate::store::{Block, Hash, Manifest, StoreError};
+
+/// The parts of a model by name.
+#[derive(Clone, Debug, Default)]
+pub struct Parts(BTreeMap<String, Part>);
+
+/// One part.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    rows: u64,
+    blocks: Vec<Arc<Block>>,
+}
+
+impl Parts {
+    /// The parts of a snapshot, checked against its hash. Blocks that are `known` are shared with it and not read.
+    ///
+    /// # Errors
+    /// As [`load`](super::load).
+    pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest, known: &Self) -> Result<Self, StoreError> {
+        let known = known.0.values().flat_map(|part| &part.blocks);
+        let mut held: BTreeMap<Hash, Arc<Block>> = known.map(|block| (block.hash, Arc::clone(block))).collect();
+        let listed = listed(source, manifest).await?;
+        let mut parts = BTreeMap::new();
+        for section in &manifest.sections {
+            let hashes = &listed[section.name.as_str()];
+            let missing: BTreeSet<Hash> = hashes.iter().filter(|hash| !held.contains_key(hash)).copied().collect();
+            let missing: Vec<Hash> = missing.into_iter().collect();
+            let read = source.read(&missing).await?;
+            held.extend(read.into_iter().map(|block| (block.hash, Arc::new(block))));
+            let blocks = hashes.iter().map(|hash| Arc::clone(&held[hash])).collect();
+            parts.insert(section.name.clone(), Part { rows: section.rows, blocks });
+        }
+        Ok(Self(parts))
+    }
+
+    /// These parts after `changes`, as far as `listed` names them.
+    ///
+    /// # Errors
+    /// The first block that is named and not there.
+    pub fn changed(&self, changes: &Changes, listed: &[PartLine]) -> Result<Self, String> {
+        let mut parts = BTreeMap::new();
+        for PartLine { name, rows, blocks: count } in listed {
+            let mut blocks = self.0.get(name).map(|part| part.blocks.clone()).unwrap_or_default();
+            blocks.truncate(*count);
+            for (index, change) in changes.of(name).take_while(|(index, _)| index < count) {
+                if index < blocks.len() {
+                    blocks[index] = Arc::clone(change);
+                } else if index == blocks.len() {
+                    blocks.push(Arc::clone(change));
+                }
+            }
+            if blocks.len() < *count {
+                return Err(format!("block {} of {name} is not there", blocks.len()));
+            }
+            parts.insert(name.clone(), Part { rows: *rows, blocks });
+        }
+        Ok(Self(parts))
+    }
+
+    /// Hash of the whole model, whose parts are these in the order of `listed`.
+    #[must_use]
+    pub fn hash(&self, params: &Named, listed: &[PartLine]) -> Hash {
+        let own = listed.iter().filter_map(|line| self.0.get_key_value(&line.name));
+        model_hash(params, own.map(|(name, part)| (name.as_str(), part.rows, part.blocks.iter().map(|one| &one.hash))))
+    }
+
+    /// The view that shows this model.
+    ///
+    /// # Errors
+    /// What does not fit together.
+    pub fn view(&self, params: &Named, version: Version) -> Result<View, String> {
+        let mut tables = Tables::default();
+        for (name, Part { rows, blocks }) in &self.0 {
+            let content = |block: &Arc<Block>| codec::content(&block.bytes);
+            tables.parts.insert(name.clone(), (*rows, blocks.iter().map(content).collect::<Result<_, _>>()?));
+        }
+        let (learned, history) = assemble(params, tables)?;
+        Ok(View::new(version, learned, history))
+    }
+}
+
+/// What a view is made of from the parts of a stored model, or what is wrong with them.
+pub(super) fn assemble(params: &Named, mut tables: Tables) -> Result<(LearnedState, HistoryTables), String> {
+    let config = params::config_of(params)?;
+    let (_, scalars) = tables.take::<Scalars>(SCALARS)?;
+    let scalars = scalars.get(0).ok_or("it has no scalars")?;
+    let users = IdTable::from_names(tables.take(USER_IDS)?.1);
+    let items = IdTable::from_names(tables.take(ITEM_IDS)?.1);
+    let (intervals, errors, drift, recent) = additions(&mut tables)?;
+    let history = HistoryTables { seen: tables.take(SEEN)?.1, counts: tables.take(COUNTS)?.1, recent };
+    let model = |kind, prefix: &str, scalars: &[u8]| {
+        let own = |(name, part): (&String, &(u64, Vec<tables::Stored>))| {
+            name.strip_prefix(prefix).map(|name| (name.to_owned(), part.clone()))
+        };
+        learn::restore(kind, &config, scalars, &mut Tables { parts: tables.parts.iter().filter_map(own).collect() })
+    };
+    let rating = model(config.learn.rating, RATING, &scalars.rating)?;
+    let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
+    let (prequential, genres) = (scalars.prequential.clone(), scalars.genres.clone());
+    let scale = RatingScale::of(&config);
+    Ok((LearnedState { users, items, genres, rating, ranking, prequential, intervals, errors, drift, scale }, history))
+}
+
+/// What the snapshots of an earlier freshet lack; nothing learned where it is not there.
+fn additions(tables: &mut Tables) -> Result<(Intervals, UserErrors<Frozen>, Drift, Shared<RecentBlock>), String> {
+    let intervals =
+        if tables.parts.contains_key(INTERVALS) { tables.take::<Intervals>(INTERVALS)?.1 } else { Shared::default() };
+    let drift = if tables.parts.contains_key(DRIFT) { tables.take::<Drift>(DRIFT)?.1 } else { Shared::default() };
+    let errors =
+        if tables.parts.contains_key(ERRORS) { UserErrors::read(tables, ERRORS)? } else { UserErrors::default() };
+    let recent = if tables.parts.contains_key(RECENT) { tables.take(RECENT)?.1 } else { Shared::default() };
+    let intervals = intervals.get(0).cloned().unwrap_or_default();
+    let drift = drift.get(0).cloned().unwrap_or_default();
+    Ok((intervals, errors, drift, recent))
+}
