@@ -118,7 +118,9 @@ fn servers_answer_as_their_trainer_does_and_come_through_every_death() {
     cluster.replay(2_000);
     trainer.learned(2_000);
     let mut servers = vec![early, serve(&folders[1]), serve(&folders[2])];
-    servers.iter_mut().for_each(|server| assert_same(&trainer, server));
+    for server in &mut servers {
+        assert_same(&trainer, server);
+    }
 
     // What is sent to a server is learned by the trainer, and the token can be waited for here.
     let event = json!({"user": "somebody", "item": "50", "rating": 5.0}).to_string();
@@ -130,13 +132,15 @@ fn servers_answer_as_their_trainer_does_and_come_through_every_death() {
 
     // Each server in turn.
     let mut seq = 2_001;
-    for at in 0..servers.len() {
+    for (at, folder) in folders.iter().enumerate() {
         servers.remove(at).kill();
         cluster.replay(300);
         seq += 300;
         trainer.learned(seq);
-        servers.insert(at, serve(&folders[at]));
-        servers.iter_mut().for_each(|server| assert_same(&trainer, server));
+        servers.insert(at, serve(folder));
+        for server in &mut servers {
+            assert_same(&trainer, server);
+        }
     }
 
     // The trainer, between two snapshots.
@@ -160,7 +164,9 @@ fn servers_answer_as_their_trainer_does_and_come_through_every_death() {
     let mut trainer = cluster.train();
     cluster.replay(250);
     trainer.learned(seq + 250);
-    servers.iter_mut().for_each(|server| assert_same(&trainer, server));
+    for server in &mut servers {
+        assert_same(&trainer, server);
+    }
     assert!(age_ms(&servers[0]) < 3_000);
 
     // Servers have not claimed the store.
