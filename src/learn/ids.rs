@@ -40,6 +40,25 @@ impl IdTable {
         Self { index, names }
     }
 
+    /// As [`IdTable::from_names`], but costs only what is new where these are the names of `self` and further ones.
+    #[must_use]
+    pub fn or_grown(&self, names: Shared<Vec<Arc<str>>>) -> Self {
+        let (own, all) = (self.names.as_slice(), names.as_slice());
+        let Some((last, whole)) = own.split_last() else { return Self::from_names(names) };
+        let same = all.len() >= own.len()
+            && whole.iter().zip(all).all(|(own, other)| Arc::ptr_eq(own, other))
+            && all[whole.len()].starts_with(last);
+        if !same {
+            return Self::from_names(names);
+        }
+        let known = whole.len() * ROWS + last.len();
+        let new =
+            all[whole.len()..].iter().flat_map(|block| block.iter().cloned()).zip(whole.len() as u32 * ROWS as u32..);
+        let mut index = self.index.clone();
+        index.extend(new.filter(|(_, place)| *place as usize >= known));
+        Self { index, names }
+    }
+
     /// Number of ids.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -101,5 +120,26 @@ impl Ids {
 
     pub(super) fn publish(&mut self) -> IdTable {
         IdTable { index: self.index.clone(), names: self.names.publish() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_grew_is_that_of_all_names_and_another_one_is_made_anew() {
+        let mut ids = Ids::default();
+        let names = |from: u32, to: u32| (from..to).map(|id| id.to_string());
+        let mut table = IdTable::default();
+        for (from, to) in [(0, 3), (3, 128), (128, 128), (128, 500)] {
+            names(from, to).for_each(|id| assert!(ids.intern(&id) >= from));
+            table = table.or_grown(ids.publish().names);
+            assert_eq!(table.len(), to as usize);
+            assert!((0..to).all(|id| table.get(&id.to_string()) == Some(id)));
+        }
+        let other = IdTable::from_names(Shared::from_iter([Arc::new(vec!["7".into(), "x".into()])]));
+        let changed = table.or_grown(other.names);
+        assert_eq!((changed.len(), changed.get("7"), changed.get("8")), (2, Some(0), None));
     }
 }

@@ -65,7 +65,7 @@ fn kinds() -> impl Strategy<Value = (LearnerKind, LearnerKind)> {
 fn bytes(state: &LearnedState) -> BTreeMap<String, Vec<u8>> {
     let mut all =
         BTreeMap::from([("figures".to_owned(), to_scalars(&(&state.prequential, &state.intervals, &state.drift)))]);
-    let content = |table: &Table| table.stored().flat_map(|(_, bytes)| bytes).collect::<Vec<u8>>();
+    let content = |table: &Table| table.stored().flat_map(|stored| stored.content()).collect::<Vec<u8>>();
     all.insert("errors".to_owned(), content(&state.errors.table("errors")));
     all.insert("users".to_owned(), format!("{:?}", state.users.names()).into_bytes());
     all.insert("items".to_owned(), format!("{:?}", state.items.names()).into_bytes());

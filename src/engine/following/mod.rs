@@ -193,7 +193,8 @@ impl Following {
             return true;
         }
         let identity = Arc::new(Identity::of(params.clone()));
-        let making = tokio::task::spawn_blocking(move || parts.view(&params, version));
+        let before = self.published.load_full();
+        let making = tokio::task::spawn_blocking(move || parts.view(&params, version, &before));
         match making.await.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(view) => {
                 self.shown = Some(sha256);

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 pub use lists::{Entry, ListBlock, Lists};
 pub use matrix::{FloatBlock, Matrix};
 pub use rows::{Row, take};
@@ -162,32 +164,93 @@ impl Table {
         (0..self.blocks.len()).map(|part| {
             let mut bytes = Vec::new();
             self.blocks.write(part, &mut bytes);
-            (self.blocks.kind(), bytes)
+            Stored::new(self.blocks.kind(), bytes)
         })
     }
 
     /// Bytes that its blocks have in a store.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.stored().map(|(_, bytes)| bytes.len() as u64).sum()
+        self.stored().map(|stored| stored.content().len() as u64).sum()
     }
 }
 
-/// One stored block: its kind and its content.
-pub type Stored = (u8, Vec<u8>);
+/// One stored block. What it is read as is kept in the place of its content, so that a model that changes a little is read
+/// as far as it has changed.
+#[derive(Debug)]
+pub struct Stored {
+    kind: u8,
+    state: Mutex<State>,
+}
+
+enum State {
+    Unread(Vec<u8>),
+    /// Blocks of the type that has this kind: `Vec<Arc<B>>`.
+    Read(Box<dyn Any + Send>),
+}
+
+impl Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Read(_)) { "Read" } else { "Unread" })
+    }
+}
+
+impl Stored {
+    /// A block of a kind, by its content.
+    #[must_use]
+    pub fn new(kind: u8, content: Vec<u8>) -> Self {
+        Self { kind, state: Mutex::new(State::Unread(content)) }
+    }
+
+    /// What kind of block it is.
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        self.kind
+    }
+
+    /// Its content; empty once it was read.
+    #[must_use]
+    pub fn content(&self) -> Vec<u8> {
+        match &*self.state.lock() {
+            State::Unread(content) => content.clone(),
+            State::Read(_) => Vec::new(),
+        }
+    }
+
+    /// The blocks that were stored as one.
+    ///
+    /// # Errors
+    /// If it is of another kind, or does not read.
+    fn read<B: Block>(&self) -> Result<Vec<Arc<B>>, String> {
+        if self.kind != B::KIND {
+            return Err(format!("it is of kind {}, not {}", self.kind, B::KIND));
+        }
+        let mut state = self.state.lock();
+        match &*state {
+            State::Unread(content) => {
+                let blocks: Vec<Arc<B>> = B::read(content)?.into_iter().map(Arc::new).collect();
+                *state = State::Read(Box::new(blocks.clone()));
+                Ok(blocks)
+            }
+            State::Read(blocks) => {
+                blocks.downcast_ref::<Vec<Arc<B>>>().cloned().ok_or_else(|| "it was read as another type".to_owned())
+            }
+        }
+    }
+}
 
 /// The parts of a stored model by name, to be taken out one by one.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// Number of rows and the blocks of each part.
-    pub parts: BTreeMap<String, (u64, Vec<Stored>)>,
+    pub parts: BTreeMap<String, (u64, Vec<Arc<Stored>>)>,
 }
 
 impl Tables {
     /// The parts of a model as they would be stored.
     #[must_use]
     pub fn of(tables: Vec<Table>) -> Self {
-        let part = |table: Table| (table.name.clone(), (table.rows, table.stored().collect()));
+        let part = |table: Table| (table.name.clone(), (table.rows, table.stored().map(Arc::new).collect()));
         Self { parts: tables.into_iter().map(part).collect() }
     }
 
@@ -198,12 +261,8 @@ impl Tables {
     pub fn take<B: Block>(&mut self, name: &str) -> Result<(usize, Shared<B>), String> {
         let (rows, stored) = self.parts.remove(name).ok_or_else(|| format!("it has no {name}"))?;
         let mut blocks = Vec::new();
-        for (index, (kind, bytes)) in stored.iter().enumerate() {
-            if *kind != B::KIND {
-                return Err(format!("block {index} of {name} is of kind {kind}, not {}", B::KIND));
-            }
-            let read = B::read(bytes).map_err(|reason| format!("block {index} of {name}: {reason}"))?;
-            blocks.extend(read.into_iter().map(Arc::new));
+        for (index, stored) in stored.iter().enumerate() {
+            blocks.extend(stored.read::<B>().map_err(|reason| format!("block {index} of {name}: {reason}"))?);
         }
         let rows = usize::try_from(rows).map_err(|_| format!("{name} has {rows} rows"))?;
         Ok((rows, blocks.into_iter().collect()))

@@ -39,7 +39,7 @@ fn view_of(kinds: (LearnerKind, LearnerKind), events: &[(u8, u16, f32)]) -> Arc<
 /// Everything that a model holds, byte for byte.
 fn bytes(model: &dyn Model) -> Vec<u8> {
     let mut bytes = model.scalars();
-    bytes.extend(model.tables().iter().flat_map(Table::stored).flat_map(|(_, content)| content));
+    bytes.extend(model.tables().iter().flat_map(Table::stored).flat_map(|stored| stored.content()));
     bytes
 }
 

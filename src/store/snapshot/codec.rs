@@ -50,14 +50,19 @@ fn framed(kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Block {
 }
 
 /// The kind and the content of a block, or what is wrong with its header.
-pub(super) fn content(bytes: &[u8]) -> Result<Stored, String> {
+pub(super) fn content(bytes: &[u8]) -> Result<(u8, &[u8]), String> {
     match bytes.split_first_chunk::<5>() {
-        Some(([magic @ .., kind], content)) if magic == MAGIC => Ok((*kind, content.to_vec())),
+        Some(([magic @ .., kind], content)) if magic == MAGIC => Ok((*kind, content)),
         _ => Err("it does not begin with FRB1".into()),
     }
 }
 
-fn content_of(bytes: &[u8], wanted: u8) -> Result<Vec<u8>, String> {
+/// A block to be read, or what is wrong with its header.
+pub(super) fn stored(bytes: &[u8]) -> Result<Arc<Stored>, String> {
+    content(bytes).map(|(kind, content)| Arc::new(Stored::new(kind, content.to_vec())))
+}
+
+fn content_of(bytes: &[u8], wanted: u8) -> Result<&[u8], String> {
     match content(bytes)? {
         (kind, content) if kind == wanted => Ok(content),
         (kind, _) => Err(format!("it is of kind {kind}, not {wanted}")),

@@ -304,11 +304,11 @@ pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result
         let mut blocks = Vec::with_capacity(hashes.len());
         for block in source.read(&hashes).await? {
             let reason = |reason| damaged(format!("block {}: {reason}", block.hash));
-            blocks.push(codec::content(&block.bytes).map_err(reason)?);
+            blocks.push(codec::stored(&block.bytes).map_err(reason)?);
         }
         tables.parts.insert(name.to_owned(), (rows, blocks));
     }
-    let (learned, history) = parts::assemble(&manifest.params, tables).map_err(damaged)?;
+    let (learned, history) = parts::assemble(&manifest.params, tables, &View::default()).map_err(damaged)?;
     let version = Version {
         seq: manifest.seq,
         batch: manifest.batch,
@@ -402,7 +402,7 @@ pub(super) fn index_hashes(bytes: &[u8]) -> Result<Vec<Hash>, String> {
 /// What is wrong with it.
 pub fn float_rows(block: &Block) -> Result<Option<Array2<f32>>, String> {
     match codec::content(&block.bytes)? {
-        (FloatBlock::KIND, content) => FloatBlock::stored(&content).map(Some),
+        (FloatBlock::KIND, content) => FloatBlock::stored(content).map(Some),
         _ => Ok(None),
     }
 }

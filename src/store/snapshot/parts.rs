@@ -1,6 +1,6 @@
 //! A model as its blocks, apart by part and index: what a server keeps, changes by deltas, and makes views of.
 //!
-//! Blocks are shared: another state of the model costs what differs.
+//! Blocks are shared, and each is read once: another state of the model costs what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,14 +8,13 @@ use std::sync::Arc;
 use super::delta::{Changes, PartLine};
 use super::{
     COUNTS, DRIFT, ERRORS, INTERVALS, ITEM_IDS, RANKING, RATING, RECENT, SCALARS, SEEN, Scalars, Source, USER_IDS,
-    codec, listed, model_hash,
+    codec, damaged, listed, model_hash,
 };
 use crate::learn::blocks::Shared;
 use crate::learn::drift::Drift;
-use crate::learn::ids::IdTable;
 use crate::learn::intervals::{Intervals, UserErrors};
 use crate::learn::params::{self, Named, RatingScale};
-use crate::learn::tables::{self, Frozen, Tables};
+use crate::learn::tables::{Frozen, Stored, Tables};
 use crate::learn::{self, LearnedState};
 use crate::publish::history::{HistoryTables, RecentBlock};
 use crate::publish::{Version, View};
@@ -29,7 +28,21 @@ pub struct Parts(BTreeMap<String, Part>);
 #[derive(Clone, Debug, Default)]
 struct Part {
     rows: u64,
-    blocks: Vec<Arc<Block>>,
+    blocks: Vec<Held>,
+}
+
+/// A block, to be read when a view is first made of it.
+#[derive(Clone, Debug)]
+struct Held {
+    hash: Hash,
+    stored: Arc<Stored>,
+}
+
+impl Held {
+    fn new(block: &Block) -> Result<Self, String> {
+        let reason = |reason| format!("block {}: {reason}", block.hash);
+        Ok(Self { hash: block.hash, stored: codec::stored(&block.bytes).map_err(reason)? })
+    }
 }
 
 impl Parts {
@@ -39,7 +52,7 @@ impl Parts {
     /// As [`load`](super::load).
     pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest, known: &Self) -> Result<Self, StoreError> {
         let known = known.0.values().flat_map(|part| &part.blocks);
-        let mut held: BTreeMap<Hash, Arc<Block>> = known.map(|block| (block.hash, Arc::clone(block))).collect();
+        let mut held: BTreeMap<Hash, Held> = known.map(|block| (block.hash, block.clone())).collect();
         let listed = listed(source, manifest).await?;
         let mut parts = BTreeMap::new();
         for section in &manifest.sections {
@@ -47,8 +60,10 @@ impl Parts {
             let missing: BTreeSet<Hash> = hashes.iter().filter(|hash| !held.contains_key(hash)).copied().collect();
             let missing: Vec<Hash> = missing.into_iter().collect();
             let read = source.read(&missing).await?;
-            held.extend(read.into_iter().map(|block| (block.hash, Arc::new(block))));
-            let blocks = hashes.iter().map(|hash| Arc::clone(&held[hash])).collect();
+            for block in &read {
+                held.insert(block.hash, Held::new(block).map_err(|reason| damaged(&source.place(), manifest, reason))?);
+            }
+            let blocks = hashes.iter().map(|hash| held[hash].clone()).collect();
             parts.insert(section.name.clone(), Part { rows: section.rows, blocks });
         }
         Ok(Self(parts))
@@ -57,17 +72,18 @@ impl Parts {
     /// These parts after `changes`, as far as `listed` names them.
     ///
     /// # Errors
-    /// The first block that is named and not there.
+    /// The first block that is named and not there, or is none.
     pub fn changed(&self, changes: &Changes, listed: &[PartLine]) -> Result<Self, String> {
         let mut parts = BTreeMap::new();
         for PartLine { name, rows, blocks: count } in listed {
             let mut blocks = self.0.get(name).map(|part| part.blocks.clone()).unwrap_or_default();
             blocks.truncate(*count);
             for (index, change) in changes.of(name).take_while(|(index, _)| index < count) {
-                if index < blocks.len() {
-                    blocks[index] = Arc::clone(change);
-                } else if index == blocks.len() {
-                    blocks.push(Arc::clone(change));
+                match blocks.get_mut(index) {
+                    Some(same) if same.hash == change.hash => {}
+                    Some(changed) => *changed = Held::new(change)?,
+                    None if index == blocks.len() => blocks.push(Held::new(change)?),
+                    None => {}
                 }
             }
             if blocks.len() < *count {
@@ -85,32 +101,36 @@ impl Parts {
         model_hash(params, own.map(|(name, part)| (name.as_str(), part.rows, part.blocks.iter().map(|one| &one.hash))))
     }
 
-    /// The view that shows this model.
+    /// The view that shows this model. What it has in common with the one `before` costs little.
     ///
     /// # Errors
     /// What does not fit together.
-    pub fn view(&self, params: &Named, version: Version) -> Result<View, String> {
+    pub fn view(&self, params: &Named, version: Version, before: &View) -> Result<View, String> {
         let mut tables = Tables::default();
         for (name, Part { rows, blocks }) in &self.0 {
-            let content = |block: &Arc<Block>| codec::content(&block.bytes);
-            tables.parts.insert(name.clone(), (*rows, blocks.iter().map(content).collect::<Result<_, _>>()?));
+            let blocks = blocks.iter().map(|block| Arc::clone(&block.stored)).collect();
+            tables.parts.insert(name.clone(), (*rows, blocks));
         }
-        let (learned, history) = assemble(params, tables)?;
+        let (learned, history) = assemble(params, tables, before)?;
         Ok(View::new(version, learned, history))
     }
 }
 
 /// What a view is made of from the parts of a stored model, or what is wrong with them.
-pub(super) fn assemble(params: &Named, mut tables: Tables) -> Result<(LearnedState, HistoryTables), String> {
+pub(super) fn assemble(
+    params: &Named,
+    mut tables: Tables,
+    before: &View,
+) -> Result<(LearnedState, HistoryTables), String> {
     let config = params::config_of(params)?;
     let (_, scalars) = tables.take::<Scalars>(SCALARS)?;
     let scalars = scalars.get(0).ok_or("it has no scalars")?;
-    let users = IdTable::from_names(tables.take(USER_IDS)?.1);
-    let items = IdTable::from_names(tables.take(ITEM_IDS)?.1);
+    let users = before.learned().users.or_grown(tables.take(USER_IDS)?.1);
+    let items = before.learned().items.or_grown(tables.take(ITEM_IDS)?.1);
     let (intervals, errors, drift, recent) = additions(&mut tables)?;
     let history = HistoryTables { seen: tables.take(SEEN)?.1, counts: tables.take(COUNTS)?.1, recent };
     let model = |kind, prefix: &str, scalars: &[u8]| {
-        let own = |(name, part): (&String, &(u64, Vec<tables::Stored>))| {
+        let own = |(name, part): (&String, &(u64, Vec<Arc<Stored>>))| {
             name.strip_prefix(prefix).map(|name| (name.to_owned(), part.clone()))
         };
         learn::restore(kind, &config, scalars, &mut Tables { parts: tables.parts.iter().filter_map(own).collect() })

@@ -152,9 +152,10 @@ async fn the_detector_comes_back_as_it_was_and_a_damaged_one_is_refused() {
     store.put_blocks(new.into()).await.unwrap();
     let drift = load(&*store, &manifest).await.unwrap().learned().drift.clone();
     assert_eq!((drift.events(), &drift), (3_000, &view.learned().drift));
-    let (kind, bytes) = codec::content(&codec::encode_one(drift).bytes).unwrap();
+    let block = codec::encode_one(drift);
+    let (kind, bytes) = codec::content(&block.bytes).unwrap();
     assert_eq!(kind, Drift::KIND);
-    assert!(Drift::read(&bytes).is_ok());
+    assert!(Drift::read(bytes).is_ok());
     assert!(Drift::read(&bytes[..bytes.len() - 1]).is_err());
 }
 

@@ -130,7 +130,9 @@ fn assert_same(follower: &Follower, trainer: &Trainer) {
     let (expected, seq) = (&trainer.view, trainer.view.version().seq);
     assert_eq!(base.seq, seq);
     assert_eq!(base.sha256, Encoder::new(params::named(&trainer.config)).hash(expected));
-    let view = base.parts.view(&base.params, expected.version().clone()).unwrap();
+    let anew = base.parts.view(&base.params, expected.version().clone(), &View::default()).unwrap();
+    let view = base.parts.view(&base.params, expected.version().clone(), &anew).unwrap();
+    assert_eq!(Encoder::new(params::named(&trainer.config)).hash(&view), base.sha256);
     for user in ["u1", "u17", "nobody"] {
         assert_eq!(view.recommend(user, &Query::top(50)), expected.recommend(user, &Query::top(50)));
     }
