@@ -2,7 +2,7 @@
 # C libraries are compiled once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-otlp chaos soak bench servers clean-servers check-build-tools check-tools
+.PHONY: help demo test test-browser test-otlp chaos soak bench servers peers clean-servers check-build-tools check-tools
 
 # rustup installs here, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -38,11 +38,14 @@ chaos: check-tools servers ## Kill every part of it over and over, and count wha
 soak: check-build-tools ## Load a service and judge errors, lag and memory (ARGS="--duration 1h --rate 5000/s --preset speed")
 	@cargo run --release -- soak $(ARGS)
 
-bench: check-tools servers ## Measure it, beside the bare limits of the same servers
+bench: check-tools peers ## Measure it, beside the bare limits of the same servers
 	@cargo bench $(ARGS)
 
 servers: check-tools ## Install the servers for tests and benches into target/servers (cached)
 	@python3 tests/servers/install.py
+
+peers: check-tools ## Install what benches stand beside, too: faiss, numpy and LIBMF (cached)
+	@python3 tests/servers/install.py --peers
 
 clean-servers: ## Remove the installed servers with their logs
 	@rm -rf "$${FRESHET_SERVERS_DIR:-target/servers}"

@@ -3,7 +3,7 @@
 //! Ours predicts and learns each event once, in the order that they come in, with ids as dense indexes. LIBMF (Chin, Yuan,
 //! Pai, Zhuang, Juan, Lin) is a trainer in batches: it has all ratings beforehand, sorts them into blocks whose rows fit
 //! into the caches, and predicts nothing; what is counted is one epoch on one thread, built with AVX for this processor. Both
-//! are taken in seconds of processor time, because the machine may have other work, and in turn. `make servers` installs LIBMF;
+//! are taken in seconds of processor time, because the machine may have other work, and in turn. `make peers` installs LIBMF;
 //! without it our figures stand alone.
 //!
 //! Memory is the growth of what the process holds, each time in a process of its own.
@@ -189,12 +189,12 @@ fn write(ratings: &[Rating]) -> PathBuf {
     path
 }
 
-/// The library that `make servers` leaves, or why there is none.
+/// The library that `make peers` leaves, or why there is none.
 fn libmf() -> Result<PathBuf, String> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers");
     let servers = std::env::var_os("FRESHET_SERVERS_DIR").map_or(own, PathBuf::from);
     let library = servers.join("libmf/libmf.so");
-    let why = || std::fs::read_to_string(servers.join("libmf-unavailable")).unwrap_or("run `make servers`".to_owned());
+    let why = || std::fs::read_to_string(servers.join("libmf-unavailable")).unwrap_or("run `make peers`".to_owned());
     if library.is_file() { Ok(library) } else { Err(why().trim().to_owned()) }
 }
 

@@ -6,7 +6,7 @@
 //! the same rows and users, without leaving anything out. All take their turns in every round. `bandwidth` is what a query
 //! would take at least if it read all factors in single precision, at the speed that this core reads memory.
 //!
-//! faiss and numpy are installed by `make servers`; without them our figures stand alone.
+//! faiss and numpy are installed by `make peers`; without them our figures stand alone.
 //!
 //! `cargo bench --bench search`, or with sizes: `cargo bench --bench search -- 20000x64`
 
@@ -254,7 +254,7 @@ impl Drop for Peer {
     }
 }
 
-/// Where `make servers` installs.
+/// Where `make peers` installs.
 fn servers() -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers");
     std::env::var_os("FRESHET_SERVERS_DIR").map_or(beside, PathBuf::from)

