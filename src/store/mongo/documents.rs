@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn the_store_stands_where_its_farthest_lane_does() {
         let lane = |id: &str, seq: i64, next: i64| {
-            let offsets = vec![bson::doc! {"topic": "ratings", "partition": 0, "offset": next}];
+            let offsets = vec![bson::doc! {"topic": "ratings", "partition": 0, "next": next}];
             let lane = bson::doc! {"_id": id, "epoch": 3_i64, "seq": seq, "batch": 1_i64, "offsets": offsets};
             bson::from_document::<EngineDoc>(lane).unwrap()
         };
