@@ -79,11 +79,10 @@ impl Parts {
             let mut blocks = self.0.get(name).map(|part| part.blocks.clone()).unwrap_or_default();
             blocks.truncate(*count);
             for (index, change) in changes.of(name).take_while(|(index, _)| index < count) {
-                match blocks.get_mut(index) {
-                    Some(same) if same.hash == change.hash => {}
-                    Some(changed) => *changed = Held::new(change)?,
-                    None if index == blocks.len() => blocks.push(Held::new(change)?),
-                    None => {}
+                if index == blocks.len() {
+                    blocks.push(Held::new(change)?);
+                } else if let Some(held) = blocks.get_mut(index).filter(|held| held.hash != change.hash) {
+                    *held = Held::new(change)?;
                 }
             }
             if blocks.len() < *count {
