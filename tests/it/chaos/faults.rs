@@ -44,7 +44,12 @@ fn servers_long() {
 #[test]
 fn lanes_short() {
     let passages = ["held", "written", "held"].into_iter().zip([1, 4, 9]);
-    row(Site::shared, &HASTE, passages, "death while a write waits in its lane for the one before it, Kafka and MongoDB");
+    row(
+        Site::shared,
+        &HASTE,
+        passages,
+        "death while a write waits in its lane for the one before it, Kafka and MongoDB",
+    );
 }
 
 fn row(site: fn() -> Site, more: &[&str], passages: impl Iterator<Item = (&'static str, u32)>, what: &str) {
