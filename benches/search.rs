@@ -92,7 +92,7 @@ fn compare(items: usize, factors: usize, kind: &str, bandwidth: f64) {
     }
     let file = write(&view, &users);
     let mut peers: Vec<Option<Peer>> = ["faiss", "numpy"].map(|name| Peer::start(name, &file, factors + 1)).into();
-    let queries = if items * factors > 20_000_000 { USERS } else { USERS * 20 };
+    let queries = if items * factors > 2_000_000 { USERS } else { USERS * 20 };
     let (mut ours, mut theirs) = (Vec::new(), [Vec::new(), Vec::new()]);
     for _ in 0..ROUNDS {
         let start = Instant::now();
