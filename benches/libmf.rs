@@ -19,11 +19,8 @@ use std::hint::black_box;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, LazyLock};
 
 use freshet::config::{Config, LearnerKind};
-use freshet::consume::Position;
-use freshet::decode::Event;
 use freshet::gather::MicroBatch;
 use freshet::learn::{Observation, Recommender, build};
 use freshet::publish::{Published, Publisher, Version, View};
@@ -57,8 +54,6 @@ const STREAMS: [Stream; 3] = [
 
 /// Events of each user where memory is measured.
 const EVENTS_OF_USER: u32 = 10;
-
-static TOPIC: LazyLock<Arc<str>> = LazyLock::new(|| "ratings".into());
 
 /// User, item and rating, as LIBMF has them.
 type Rating = (u32, u32, f32);
@@ -191,8 +186,7 @@ fn write(ratings: &[Rating]) -> PathBuf {
 
 /// The library that `make peers` leaves, or why there is none.
 fn libmf() -> Result<PathBuf, String> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers");
-    let servers = std::env::var_os("FRESHET_SERVERS_DIR").map_or(own, PathBuf::from);
+    let servers = events::servers();
     let library = servers.join("libmf/libmf.so");
     let why = || std::fs::read_to_string(servers.join("libmf-unavailable")).unwrap_or("run `make peers`".to_owned());
     if library.is_file() { Ok(library) } else { Err(why().trim().to_owned()) }
@@ -281,7 +275,11 @@ fn engine_held(stream: impl Iterator<Item = Rating>, config: &Config) -> u64 {
         if stream.peek().is_none() {
             break;
         }
-        let events = stream.by_ref().take(BATCH).map(event).collect();
+        let events = stream
+            .by_ref()
+            .take(BATCH)
+            .map(|(user, item, stars)| events::rating(user.to_string(), item.to_string(), stars))
+            .collect();
         let first_seq = (number - 1) * BATCH as u64 + 1;
         let batch = MicroBatch { number, first_seq, events, ..MicroBatch::default() };
         let outcomes = recommender.learn(&batch).unwrap();
@@ -291,19 +289,4 @@ fn engine_held(stream: impl Iterator<Item = Rating>, config: &Config) -> u64 {
     let held = resident_bytes().unwrap();
     black_box((recommender, publisher));
     held
-}
-
-fn event((user, item, rating): Rating) -> Event {
-    Event {
-        position: Position { topic: Arc::clone(&TOPIC), partition: 0, offset: 0 },
-        user: user.to_string(),
-        item: item.to_string(),
-        rating: Some(rating),
-        count: None,
-        ts: 0,
-        ts_of_event: false,
-        id: None,
-        genres: Vec::new(),
-        year: None,
-    }
 }

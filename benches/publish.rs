@@ -13,8 +13,6 @@ mod events;
 
 use std::time::{Duration, Instant};
 
-use freshet::consume::Position;
-use freshet::decode::Event;
 use freshet::gather::MicroBatch;
 use freshet::learn::Recommender;
 use freshet::publish::{Published, Publisher, Version, View};
@@ -106,19 +104,9 @@ impl Engine {
     }
 
     fn batch(&mut self, pairs: Vec<(usize, usize)>) -> MicroBatch {
-        let event = |(user, item): (usize, usize)| Event {
-            position: Position { topic: "ratings".into(), partition: 0, offset: 0 },
-            user: format!("u{user}"),
-            item: format!("i{item}"),
-            rating: Some((user.wrapping_mul(item) % 5 + 1) as f32),
-            count: None,
-            ts: 0,
-            ts_of_event: false,
-            id: None,
-            genres: Vec::new(),
-            year: None,
-        };
-        let events: Vec<Event> = pairs.into_iter().map(event).collect();
+        let stars = |user: usize, item: usize| (user.wrapping_mul(item) % 5 + 1) as f32;
+        let event = |(user, item)| events::rating(format!("u{user}"), format!("i{item}"), stars(user, item));
+        let events: Vec<_> = pairs.into_iter().map(event).collect();
         let (first_seq, number) = (self.seq, self.number);
         (self.seq, self.number) = (first_seq + events.len() as u64, number + 1);
         MicroBatch { number, first_seq, events, ..MicroBatch::default() }

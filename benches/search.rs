@@ -21,8 +21,6 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use freshet::consume::Position;
-use freshet::decode::Event;
 use freshet::gather::MicroBatch;
 use freshet::learn::Recommender;
 use freshet::publish::Scored;
@@ -166,25 +164,14 @@ fn learned(items: usize, factors: usize) -> Arc<View> {
     learn(&events::biased_mf(factors), (0..items).map(|item| (USERS, item, 4.0)).chain(stream))
 }
 
-fn learn(config: &freshet::config::Config, events: impl Iterator<Item = (usize, usize, f32)>) -> Arc<View> {
+fn learn(config: &freshet::config::Config, rows: impl Iterator<Item = (usize, usize, f32)>) -> Arc<View> {
     let mut recommender = Recommender::new(config).unwrap();
     let mut publisher = Publisher::new(Published::default(), View::default());
-    let event = |(user, item, rating): (usize, usize, f32)| Event {
-        position: Position { topic: "ratings".into(), partition: 0, offset: 0 },
-        user: format!("u{user}"),
-        item: format!("i{item}"),
-        rating: Some(rating),
-        count: None,
-        ts: 0,
-        ts_of_event: false,
-        id: None,
-        genres: Vec::new(),
-        year: None,
-    };
-    let (mut first_seq, mut events) = (1, events.map(event));
+    let event = |(user, item, rating)| events::rating(format!("u{user}"), format!("i{item}"), rating);
+    let (mut first_seq, mut rows) = (1, rows.map(event));
     for number in 1.. {
         let batch =
-            MicroBatch { number, first_seq, events: events.by_ref().take(10_000).collect(), ..MicroBatch::default() };
+            MicroBatch { number, first_seq, events: rows.by_ref().take(10_000).collect(), ..MicroBatch::default() };
         if batch.events.is_empty() {
             break;
         }
@@ -225,7 +212,7 @@ struct Peer {
 impl Peer {
     fn start(name: &str, file: &Path, width: usize) -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let libraries = Some(servers().join("search")).filter(|folder| folder.is_dir())?;
+        let libraries = Some(events::servers().join("search")).filter(|folder| folder.is_dir())?;
         let mut command = Command::new("python3");
         command
             .env("PYTHONPATH", libraries)
@@ -252,10 +239,4 @@ impl Drop for Peer {
         drop(self.process.stdin.take());
         self.process.wait().unwrap();
     }
-}
-
-/// Where `make peers` installs.
-fn servers() -> PathBuf {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers");
-    std::env::var_os("FRESHET_SERVERS_DIR").map_or(beside, PathBuf::from)
 }

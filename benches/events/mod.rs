@@ -7,8 +7,8 @@
 
 pub(crate) mod stored;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 use freshet::capture::{self, Interaction};
 use freshet::config::{Config, LearnerKind};
@@ -50,6 +50,29 @@ pub(crate) fn raw(rows: &[Interaction], topic: &str) -> Vec<RawEvent> {
 pub(crate) fn events(rows: &[Interaction], topic: &str) -> Vec<Event> {
     let config = Config::default().decode;
     raw(rows, topic).iter().map(|raw| decode::decode(raw, &config).unwrap()).collect()
+}
+
+/// A rating by these ids.
+pub(crate) fn rating(user: String, item: String, rating: f32) -> Event {
+    static TOPIC: LazyLock<Arc<str>> = LazyLock::new(|| "ratings".into());
+    Event {
+        position: Position { topic: Arc::clone(&TOPIC), partition: 0, offset: 0 },
+        user,
+        item,
+        rating: Some(rating),
+        count: None,
+        ts: 0,
+        ts_of_event: false,
+        id: None,
+        genres: Vec::new(),
+        year: None,
+    }
+}
+
+/// Where `make servers` and `make peers` install.
+pub(crate) fn servers() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers");
+    std::env::var_os("FRESHET_SERVERS_DIR").map_or(own, PathBuf::from)
 }
 
 /// Events in micro-batches of the default size.

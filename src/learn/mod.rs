@@ -158,8 +158,7 @@ impl InnerProducts<'_> {
     #[inline]
     #[must_use]
     pub fn score(&self, row: &[f32]) -> f32 {
-        let (bias, factors) = row.split_last().unwrap_or((&0.0, &[]));
-        self.base + (bias + dot(self.user, factors))
+        self.base + rating::product(self.user, row)
     }
 }
 

@@ -80,7 +80,9 @@ impl View {
 
     /// Makes what its searches need now, and not in the background when one first needs it.
     pub fn prepare_search(&self) {
-        self.learned.ranking().inner_products(0).inspect(|products| self.search.refresh(products));
+        if let Some(products) = self.learned.ranking().inner_products(0) {
+            self.search.refresh(&products);
+        }
     }
 
     /// Bytes that searches take beside the model.

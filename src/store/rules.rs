@@ -32,13 +32,10 @@ pub(super) fn standing(
     epoch: u64,
     write: &DurableWrite,
 ) -> Result<Standing, StoreError> {
-    check_epoch(location, stored.epoch, epoch)?;
-    if covers(&stored.progress, &write.progress) {
-        return Ok(Standing::Done);
-    }
-    let before = check_numbers(location, write)?;
-    if before == stored.progress.seq {
-        return Ok(Standing::Next);
+    let standing = standing_ahead(location, stored, epoch, write)?;
+    let before = seq_before(write);
+    if standing == Standing::Done || before == stored.progress.seq {
+        return Ok(standing);
     }
     Err(out_of_order(
         location,
@@ -60,14 +57,13 @@ pub(super) fn standing_ahead(
     if covers(&stored.progress, &write.progress) {
         return Ok(Standing::Done);
     }
-    check_numbers(location, write).map(|_| Standing::Next)
+    check_numbers(location, write).map(|()| Standing::Next)
 }
 
-/// The last `seq` before the write, whose events must be numbered from there on.
-fn check_numbers(location: &str, write: &DurableWrite) -> Result<u64, StoreError> {
-    let before = seq_before(write);
-    match (before + 1..).zip(&write.events).find(|(seq, event)| *seq != event.seq) {
-        None => Ok(before),
+/// Events must be numbered on from what is before the write.
+fn check_numbers(location: &str, write: &DurableWrite) -> Result<(), StoreError> {
+    match (seq_before(write) + 1..).zip(&write.events).find(|(seq, event)| *seq != event.seq) {
+        None => Ok(()),
         Some((seq, event)) => Err(out_of_order(location, &format!("event {} stands in the place of {seq}", event.seq))),
     }
 }

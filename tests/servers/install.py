@@ -251,43 +251,46 @@ def install_kcat():
     marker.unlink(missing_ok=True)
 
 
-def install_axe():
-    """Leaves axe.min.js, or the marker that tells the browser's tests to say that the page is not checked by it."""
-    stamp, axe, marker = SERVERS / "axe.stamp", SERVERS / "axe.min.js", SERVERS / "axe-unavailable"
-    if is_stamped(stamp, AXE_SHA256) and axe.is_file():
+def install_optional(name, wanted, installed, what, without, install):
+    """Installs by `install(folder)`, or leaves the marker that tells who needs it to say that it is not there."""
+    stamp, marker = SERVERS / f"{name}.stamp", SERVERS / f"{name}-unavailable"
+    if is_stamped(stamp, wanted) and installed.is_file():
         return
-    print(f"installing axe-core into {SERVERS}", flush=True)
+    print(f"installing {what} into {SERVERS}", flush=True)
     try:
         with scratch() as folder:
-            unpack(download(folder, AXE_WHEEL, AXE_SHA256), AXE_IN_WHEEL, folder / "axe.min.js")
-            os.replace(folder / "axe.min.js", axe)
+            install(folder)
     except Unavailable as reason:
         marker.write_text(f"{reason}\n")
-        print(f"WARNING: {reason}: the page is not checked by axe", file=sys.stderr, flush=True)
+        print(f"WARNING: {reason}: {without}", file=sys.stderr, flush=True)
         return
     marker.unlink(missing_ok=True)
-    stamp.write_text(AXE_SHA256)
+    stamp.write_text(wanted)
+
+
+def install_axe():
+    """Leaves axe.min.js, or the marker that tells the browser's tests to say that the page is not checked by it."""
+    axe = SERVERS / "axe.min.js"
+
+    def install(folder):
+        unpack(download(folder, AXE_WHEEL, AXE_SHA256), AXE_IN_WHEEL, folder / "axe.min.js")
+        os.replace(folder / "axe.min.js", axe)
+
+    install_optional("axe", AXE_SHA256, axe, "axe-core", "the page is not checked by axe", install)
 
 
 def install_libmf():
     """Leaves libmf.so, or the marker that tells its bench to say that our figures stand alone."""
-    stamp, folder, marker = SERVERS / "libmf.stamp", SERVERS / "libmf", SERVERS / "libmf-unavailable"
-    wanted = " ".join([LIBMF_SHA256, *LIBMF_BUILD])
-    if is_stamped(stamp, wanted) and (folder / "libmf.so").is_file():
-        return
-    print(f"installing LIBMF into {SERVERS}", flush=True)
-    try:
-        with scratch() as partial:
-            (partial / "libmf").mkdir()
-            build_libmf(partial, partial / "libmf" / "libmf.so")
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(partial / "libmf", folder)
-    except Unavailable as reason:
-        marker.write_text(f"{reason}\n")
-        print(f"WARNING: {reason}: the bench beside LIBMF has our figures alone", file=sys.stderr, flush=True)
-        return
-    marker.unlink(missing_ok=True)
-    stamp.write_text(wanted)
+    target = SERVERS / "libmf"
+
+    def install(folder):
+        (folder / "libmf").mkdir()
+        build_libmf(folder, folder / "libmf" / "libmf.so")
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(folder / "libmf", target)
+
+    install_optional("libmf", " ".join([LIBMF_SHA256, *LIBMF_BUILD]), target / "libmf.so", "LIBMF",
+                     "the bench beside LIBMF has our figures alone", install)
 
 
 def build_libmf(folder, library):

@@ -15,7 +15,7 @@ use crate::publish::Version;
 use crate::serve::Status;
 use crate::serve::status::{Part, SnapshotSummary};
 use crate::store::snapshot::Parts;
-use crate::store::{Manifest, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// How often a store is asked that does not tell of its snapshots by itself.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -122,8 +122,7 @@ async fn newest_whole(store: &dyn Store, status: &Status, known: Option<&Base>) 
     for manifest in &manifests {
         match Parts::load(store, manifest, parts).await {
             Ok(parts) => {
-                let version = version(manifest);
-                return Ok(Some(Loaded { base: Base::new(manifest, parts), version }));
+                return Ok(Some(Loaded { base: Base::new(manifest, parts), version: manifest.version() }));
             }
             // One that is being deleted looks like that too.
             Err(error @ (StoreError::Damaged { .. } | StoreError::Unsuitable { .. })) => {
@@ -133,9 +132,4 @@ async fn newest_whole(store: &dyn Store, status: &Status, known: Option<&Base>) 
         }
     }
     Ok(None)
-}
-
-fn version(manifest: &Manifest) -> Version {
-    let Manifest { seq, batch, created_at_ms, .. } = *manifest;
-    Version { seq, batch, published_at_ms: created_at_ms, offsets: manifest.offsets.clone() }
 }

@@ -66,6 +66,13 @@ fn split(row: &[f32]) -> (&[f32], f32) {
     (factors, *bias)
 }
 
+/// What an item's row adds to the score of a user with the factors `p`; without factors its bias.
+#[inline]
+pub(in crate::learn) fn product(p: &[f32], row: &[f32]) -> f32 {
+    let (q, bias) = split(row);
+    bias + sgd::dot(p, q)
+}
+
 impl<S: Storage> BiasedMf<S> {
     /// Mean of the targets so far.
     #[must_use]
@@ -163,10 +170,7 @@ impl<S: Storage> Scorer for BiasedMf<S> {
         let (p, user_bias) = self.user(user).unwrap_or((&[], 0.0));
         let base = self.mean() + user_bias;
         scores.fill(base);
-        for (score, row) in scores.iter_mut().zip(self.items.rows()) {
-            let (q, bias) = split(row);
-            *score += bias + sgd::dot(p, q);
-        }
+        scores.iter_mut().zip(self.items.rows()).for_each(|(score, row)| *score += product(p, row));
     }
 }
 

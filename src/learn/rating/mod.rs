@@ -8,6 +8,7 @@ mod sgd;
 
 pub use bayesian_mf::BayesianMf;
 pub use biased_mf::BiasedMf;
+pub(super) use biased_mf::product;
 pub use biases::Biases;
 pub use running_mean::RunningMean;
 pub use sgd::dot;

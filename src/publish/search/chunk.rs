@@ -57,6 +57,10 @@ fn up(value: f64) -> f32 {
     (value as f32).next_up()
 }
 
+fn largest(factors: &[f32]) -> f32 {
+    factors.iter().fold(0.0, |largest, value| largest.max(value.abs()))
+}
+
 fn length(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|value| value * value).sum::<f64>().sqrt() * (1.0 + 1e-9)
 }
@@ -64,8 +68,7 @@ fn length(values: impl Iterator<Item = f64>) -> f64 {
 impl Asked {
     /// A user's factors, shape `(n_factors,)`, for scores that `base` is added to.
     pub(super) fn new(user: &[f32], base: f32) -> Self {
-        let largest = user.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        let scale = largest / largest_code(user.len()) as f32;
+        let scale = largest(user) / largest_code(user.len()) as f32;
         let code = |value: &f32| if scale > 0.0 { (value / scale).round() as i16 } else { 0 };
         let pairs = user.chunks(2).map(|pair| [code(&pair[0]), pair.get(1).map_or(0, code)]).collect();
         let length = up(length(user.iter().map(|value| f64::from(*value))));
@@ -95,8 +98,7 @@ impl Chunk {
 
     /// Takes the factors and the bias of a row in.
     pub(super) fn set(&mut self, row: usize, factors: &[f32], bias: f32) {
-        let largest = factors.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        let scale = largest / 127.0;
+        let scale = largest(factors) / 127.0;
         let code = |value: f32| if scale > 0.0 { (value / scale).round() } else { 0.0 };
         for (pair, values) in self.codes.iter_mut().zip(factors.chunks(2)) {
             pair[2 * row] = code(values[0]) as i8;

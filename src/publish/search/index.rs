@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::chunk::{Asked, Chunk, ROWS, Scan, scan};
+use crate::learn::dot;
 use crate::learn::tables::{Frozen, Matrix};
 
 /// By how much items may have become more since they were put into order: an index made anew is in a better one.
@@ -98,5 +99,5 @@ impl ItemIndex {
 /// The largest score of an item that a user of this reach can have.
 fn largest(row: &[f32], reach: f32) -> f32 {
     let (bias, factors) = row.split_last().unwrap_or((&0.0, &[]));
-    bias + reach * factors.iter().map(|value| value * value).sum::<f32>().sqrt()
+    bias + reach * dot(factors, factors).sqrt()
 }

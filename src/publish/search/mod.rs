@@ -15,8 +15,8 @@ use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
 
 use super::topn::{Best, Scored};
-use crate::learn::InnerProducts;
 use crate::learn::tables::{Frozen, Matrix};
+use crate::learn::{InnerProducts, dot};
 
 use chunk::{Asked, Scan};
 use index::ItemIndex;
@@ -88,8 +88,8 @@ impl Search {
         if prepared.changed.len() as usize > MOST_CHANGED.max(products.items.len() / CHANGED_SHARE) {
             self.refresh_beside(products);
         }
-        // Of two that are made at once either will do.
-        self.newest.store(Some(Arc::clone(&prepared)));
+        // Unless an index was brought up to date meanwhile; of two that are made at once either will do.
+        self.newest.compare_and_swap(&known, Some(Arc::clone(&prepared)));
         Some(prepared)
     }
 
@@ -128,7 +128,7 @@ impl Search {
 
 /// Length of the user's factors.
 fn reach(products: &InnerProducts<'_>) -> f32 {
-    products.user.iter().map(|value| value * value).sum::<f32>().sqrt()
+    dot(products.user, products.user).sqrt()
 }
 
 struct Found<'f, F> {

@@ -25,7 +25,7 @@ use crate::learn::about::Genres;
 use crate::learn::blocks::Shared;
 use crate::learn::params::Named;
 use crate::learn::prequential::Prequential;
-use crate::learn::tables::{Block as _, FloatBlock, Stores, Table, Tables};
+use crate::learn::tables::{Block as _, FloatBlock, Stores, Table};
 use crate::learn::{LearnedState, Model};
 use crate::publish::{Addition, Version, View};
 
@@ -297,25 +297,18 @@ fn model_hash<'a, H: IntoIterator<Item = &'a Hash>>(
 /// [`StoreError::Damaged`] if a block is missing, differs from its hash or does not decode, or the whole does not add up;
 /// [`StoreError::Unsuitable`] if the format is not the one of this program.
 pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest) -> Result<View, StoreError> {
-    let damaged = |reason| damaged(&source.place(), manifest, reason);
-    let mut tables = Tables::default();
-    for (name, hashes) in listed(source, manifest).await? {
-        let rows = manifest.sections.iter().find(|section| section.name == name).map_or(0, |section| section.rows);
-        let mut blocks = Vec::with_capacity(hashes.len());
-        for block in source.read(&hashes).await? {
-            let reason = |reason| damaged(format!("block {}: {reason}", block.hash));
-            blocks.push(codec::stored(&block.bytes).map_err(reason)?);
-        }
-        tables.parts.insert(name.to_owned(), (rows, blocks));
+    let parts = Parts::load(source, manifest, &Parts::default()).await?;
+    let view = parts.view(&manifest.params, manifest.version(), &View::default());
+    view.map_err(|reason| damaged(&source.place(), manifest, reason))
+}
+
+impl Manifest {
+    /// The moment that it is of.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        let Self { seq, batch, created_at_ms, .. } = *self;
+        Version { seq, batch, published_at_ms: created_at_ms, offsets: self.offsets.clone() }
     }
-    let (learned, history) = parts::assemble(&manifest.params, tables, &View::default()).map_err(damaged)?;
-    let version = Version {
-        seq: manifest.seq,
-        batch: manifest.batch,
-        published_at_ms: manifest.created_at_ms,
-        offsets: manifest.offsets.clone(),
-    };
-    Ok(View::new(version, learned, history))
 }
 
 /// Whether a snapshot holds all that this program learns. Where it does not, learning from it on gives another model than

@@ -28,7 +28,7 @@ pub struct Parts(BTreeMap<String, Part>);
 #[derive(Clone, Debug, Default)]
 struct Part {
     rows: u64,
-    blocks: Vec<Held>,
+    blocks: Arc<Vec<Held>>,
 }
 
 /// A block, to be read when a view is first made of it.
@@ -51,7 +51,7 @@ impl Parts {
     /// # Errors
     /// As [`load`](super::load).
     pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest, known: &Self) -> Result<Self, StoreError> {
-        let known = known.0.values().flat_map(|part| &part.blocks);
+        let known = known.0.values().flat_map(|part| &*part.blocks);
         let mut held: BTreeMap<Hash, Held> = known.map(|block| (block.hash, block.clone())).collect();
         let listed = listed(source, manifest).await?;
         let mut parts = BTreeMap::new();
@@ -63,7 +63,7 @@ impl Parts {
             for block in &read {
                 held.insert(block.hash, Held::new(block).map_err(|reason| damaged(&source.place(), manifest, reason))?);
             }
-            let blocks = hashes.iter().map(|hash| held[hash].clone()).collect();
+            let blocks = Arc::new(hashes.iter().map(|hash| held[hash].clone()).collect());
             parts.insert(section.name.clone(), Part { rows: section.rows, blocks });
         }
         Ok(Self(parts))
@@ -76,13 +76,19 @@ impl Parts {
     pub fn changed(&self, changes: &Changes, listed: &[PartLine]) -> Result<Self, String> {
         let mut parts = BTreeMap::new();
         for PartLine { name, rows, blocks: count } in listed {
-            let mut blocks = self.0.get(name).map(|part| part.blocks.clone()).unwrap_or_default();
-            blocks.truncate(*count);
+            let mut blocks = self.0.get(name).map(|part| Arc::clone(&part.blocks)).unwrap_or_default();
+            if blocks.len() > *count {
+                Arc::make_mut(&mut blocks).truncate(*count);
+            }
             for (index, change) in changes.of(name).take_while(|(index, _)| index < count) {
-                if index == blocks.len() {
-                    blocks.push(Held::new(change)?);
-                } else if let Some(held) = blocks.get_mut(index).filter(|held| held.hash != change.hash) {
-                    *held = Held::new(change)?;
+                let is_same = blocks.get(index).is_some_and(|held| held.hash == change.hash);
+                if is_same || index > blocks.len() {
+                    continue;
+                }
+                let own = Arc::make_mut(&mut blocks);
+                match own.get_mut(index) {
+                    Some(held) => *held = Held::new(change)?,
+                    None => own.push(Held::new(change)?),
                 }
             }
             if blocks.len() < *count {
@@ -116,11 +122,7 @@ impl Parts {
 }
 
 /// What a view is made of from the parts of a stored model, or what is wrong with them.
-pub(super) fn assemble(
-    params: &Named,
-    mut tables: Tables,
-    before: &View,
-) -> Result<(LearnedState, HistoryTables), String> {
+fn assemble(params: &Named, mut tables: Tables, before: &View) -> Result<(LearnedState, HistoryTables), String> {
     let config = params::config_of(params)?;
     let (_, scalars) = tables.take::<Scalars>(SCALARS)?;
     let scalars = scalars.get(0).ok_or("it has no scalars")?;
