@@ -89,47 +89,47 @@ impl Service {
         let guard = serve::Guard::load(&config.serve)?;
         let listener = serve::bind(&config.serve).await?;
         guard.covers(&listener, &config.serve)?;
-        let store = tokio::select! {
-            store = store::open(&config.store) => store?,
-            () = stop.cancelled() => return Ok(None),
+        let own = match config.engine.role {
+            Role::Server => (0..config.engine.shards).map(|shard| config.of_shard(shard)).collect(),
+            Role::All | Role::Trainer => vec![config.own()],
         };
-        if let Some(file) = snapshot {
-            anyhow::ensure!(
-                config.engine.role != Role::Server,
-                "a server stores nothing, so that it cannot begin with {}: give --from-snapshot to the trainer",
-                file.display()
-            );
-            snapshots::warm_start(&*store, config, file).await?;
-        }
         let log = tokio::select! {
             log = log(config) => log?,
             () = stop.cancelled() => return Ok(None),
         };
-        let engine = Engine::new(config, store)?;
-        let (published, status) = (engine.published(), engine.status());
-        let state = AppState::from(Parts {
-            published: Arc::clone(&published),
-            status: Arc::clone(&status),
-            archive: engine.archive(),
-            log,
-            topic: config.broker.topic.as_str().into(),
-            decode: Arc::new(config.decode.clone()),
-            config: Arc::new(config.serve.clone()),
-            kept: Arc::new(Kept::new(config.serve.cache_bytes)),
-            keys: Arc::clone(&guard.keys),
-        });
+        let (mut engines, mut apart) = (Vec::new(), Vec::new());
+        for config in &own {
+            let store = tokio::select! {
+                store = store::open(&config.store) => store?,
+                () = stop.cancelled() => return Ok(None),
+            };
+            if let Some(file) = snapshot {
+                anyhow::ensure!(
+                    config.engine.role != Role::Server,
+                    "a server stores nothing, so that it cannot begin with {}: give --from-snapshot to the trainer",
+                    file.display()
+                );
+                snapshots::warm_start(&*store, config, file).await?;
+            }
+            let engine = Engine::new(config, store)?;
+            apart.push(state(config, &engine, log.clone(), &guard));
+            engines.push(engine);
+        }
+        let state = apart[0].clone();
+        let (published, status) = (Arc::clone(&state.published), Arc::clone(&state.status));
+        let app = if apart.len() == 1 { serve::app(state.clone()) } else { serve::app_of_shards(apart) };
         let stop = stop.child_token();
         let address = listener.local_addr()?;
         let url = format!("{}://{address}", guard.scheme());
         let about = (Arc::clone(&state.config), Arc::clone(&status));
-        let http = serve::run(listener, serve::app(state), guard, about, stop.clone().cancelled_owned());
+        let http = serve::run(listener, app, guard, about, stop.clone().cancelled_owned());
         Ok(Some(Self {
             url,
             port: address.port(),
             published,
             status,
             http: tokio::spawn(http),
-            engine: tokio::spawn(engine.run(stop.clone())),
+            engine: tokio::spawn(run_all(engines, stop.clone())),
             stop,
         }))
     }
@@ -152,6 +152,36 @@ impl Service {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.http).await;
         Ok(learned??)
     }
+}
+
+/// What handlers answer from.
+fn state(config: &Config, engine: &Engine, log: Option<Arc<dyn Producer>>, guard: &serve::Guard) -> AppState {
+    AppState::from(Parts {
+        published: engine.published(),
+        status: engine.status(),
+        archive: engine.archive(),
+        log,
+        topic: config.broker.topic.as_str().into(),
+        share: config.share(),
+        decode: Arc::new(config.decode.clone()),
+        config: Arc::new(config.serve.clone()),
+        kept: Arc::new(Kept::new(config.serve.cache_bytes)),
+        keys: Arc::clone(&guard.keys),
+    })
+}
+
+/// Runs engines until the stop; the first that fails stops the others, and its error is told.
+async fn run_all(engines: Vec<Engine>, stop: CancellationToken) -> Result<(), EngineError> {
+    let halt = stop.child_token();
+    let run = |engine: Engine| {
+        let halt = halt.clone();
+        async move {
+            let _guard = halt.clone().drop_guard();
+            Box::pin(engine.run(halt)).await
+        }
+    };
+    let ended = futures::future::join_all(engines.into_iter().map(run)).await;
+    ended.into_iter().collect()
 }
 
 /// The log that events are produced to; none where nothing may be changed.

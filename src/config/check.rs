@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::layers::{Setting, TOPICS};
-use super::{BrokerKind, Config, GatherMode, Problem, Role, Secret, TopicConfig, mask};
+use super::{BrokerKind, Config, GatherMode, Problem, Role, Secret, StoreKind, TopicConfig, mask};
 
 /// Values that a key may have, both ends included.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +131,9 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("serve.head_timeout", Range::Time("1ms", "1h")),
     ("serve.body_timeout", Range::Time("1ms", "1h")),
     ("serve.idle_timeout", Range::Time("1ms", "1h")),
+    ("engine.shards", Range::Whole(1, 64)),
+    ("engine.shard", Range::Whole(0, 63)),
+    ("engine.share_every", Range::Time("10ms", "10s")),
     ("engine.delta_every", Range::Time("10ms", "10s")),
     ("engine.max_staleness", Range::Time("0s", "24h")),
     ("engine.stop_deadline", Range::Time("1ms", "1h")),
@@ -187,6 +190,8 @@ impl Checker<'_> {
             ("broker.topic", is_topic(&config.broker.topic), TOPIC_NAME),
             ("broker.model_topic", is_topic(&config.broker.model_topic), TOPIC_NAME),
             ("broker.model_topic", !config.topics_read().any(|topic| topic == config.broker.model_topic), APART),
+            ("broker.shared_topic", is_topic(&config.broker.shared_topic), TOPIC_NAME),
+            ("broker.shared_topic", is_apart(config), "another topic than those of events and of the model"),
             ("broker.group", is_name(&config.broker.group), "a name"),
             ("broker.servers", are_servers(&config.broker.servers), "host:port,host:port"),
             ("decode.min_rating", min.is_finite(), "a finite number"),
@@ -200,6 +205,10 @@ impl Checker<'_> {
             ("serve.ingest_keys", are_keys(&config.serve.ingest_keys), KEYS),
             ("serve.admin_keys", are_keys(&config.serve.admin_keys), KEYS),
             ("engine.role", has_topics(config), EMBEDDED_ROLE),
+            ("engine.shards", may_be_one_of_many(config), ONE_OF_MANY),
+            ("engine.shard", config.engine.shard < config.engine.shards, "below engine.shards: trainers count from 0"),
+            ("learn.rating", config.engine.shards == 1 || config.learn.rating.adds_up(), ADDS_UP),
+            ("learn.ranking", config.engine.shards == 1 || config.learn.ranking.adds_up(), ADDS_UP),
             ("log.level", is_filter(&config.log.level), filter),
             ("log.otlp_endpoint", is_endpoint(&config.log.otlp_endpoint), ENDPOINT),
         ]
@@ -281,6 +290,10 @@ const TOPIC_NAME: &str = "1 to 249 of a-z A-Z 0-9 . _ -, and not . or ..";
 const APART: &str = "another topic than those that events are read from";
 /// What the role must be on the embedded log.
 const EMBEDDED_ROLE: &str = r#""all" while broker.kind is "embedded": servers follow a trainer by a compacted topic, which only Kafka has (set broker.kind = "kafka")"#;
+/// What the number of trainers must be where this process is none of several.
+const ONE_OF_MANY: &str = r#"1, unless engine.role is "trainer" or "server" and store.kind is "mongodb": each of several trainers has a store of its own, where servers find it"#;
+/// What several trainers must learn with.
+const ADDS_UP: &str = r#""biased-mf", "biases" or, for ranking, "popularity" while engine.shards is above 1: what trainers learn of an item must add up"#;
 /// What the keys of a scope must be.
 const KEYS: &str = "keys of 16 or more visible ASCII characters, parted by commas";
 /// Shortest key, in characters: what a person makes up is shorter, what a generator makes is longer.
@@ -304,6 +317,18 @@ fn is_topic(name: &str) -> bool {
 /// Whether the log has what the role needs.
 fn has_topics(config: &Config) -> bool {
     config.engine.role == Role::All || config.broker.kind == BrokerKind::Kafka
+}
+
+/// Whether the topic of the items that trainers learn together is no other one.
+fn is_apart(config: &Config) -> bool {
+    let own = &config.broker.shared_topic;
+    *own != config.broker.model_topic && !config.topics_read().any(|topic| topic == own)
+}
+
+/// Whether this process can be one of several trainers, or follow them.
+fn may_be_one_of_many(config: &Config) -> bool {
+    let many = config.engine.role != Role::All && config.store.kind == StoreKind::Mongodb;
+    config.engine.shards == 1 || many
 }
 
 fn is_name(text: &str) -> bool {

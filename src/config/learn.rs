@@ -34,6 +34,12 @@ pub enum LearnerKind {
 }
 
 impl LearnerKind {
+    /// Whether what several trainers learn of an item can be added up.
+    #[must_use]
+    pub fn adds_up(self) -> bool {
+        matches!(self, Self::BiasedMf | Self::Biases | Self::Popularity)
+    }
+
     /// Its name, as it is written in a configuration.
     #[must_use]
     pub fn name(self) -> String {

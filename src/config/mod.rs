@@ -14,6 +14,7 @@ mod load;
 mod mask;
 mod preset;
 mod problem;
+mod shards;
 mod show;
 mod topics;
 
@@ -32,6 +33,7 @@ pub use learn::{
 pub use load::{LoadOptions, Loaded, process_environment};
 pub use mask::{MASK, Secret, is_secret, mask_uri};
 pub use problem::{ConfigError, Problem};
+pub use shards::Share;
 pub use topics::{Decoder, TopicConfig, TopicKind};
 
 /// `config.toml` as compiled in: every key with its default and a comment.
@@ -116,6 +118,8 @@ pub struct BrokerConfig {
     pub poll_interval: Duration,
     /// Topic that a trainer tells servers of its model by.
     pub model_topic: String,
+    /// Topic that trainers tell each other by of the items that they learn together.
+    pub shared_topic: String,
     /// librdkafka properties, given to producer and consumer.
     pub properties: BTreeMap<String, String>,
 }
@@ -285,6 +289,13 @@ pub enum Role {
 pub struct EngineConfig {
     /// What this process does.
     pub role: Role,
+    /// Trainers that share the users among them.
+    pub shards: usize,
+    /// Which of them this one is, from 0.
+    pub shard: usize,
+    /// Time between two exchanges of what trainers have learned of items.
+    #[serde(with = "duration")]
+    pub share_every: Duration,
     /// Shortest time between two deltas of a trainer.
     #[serde(with = "duration")]
     pub delta_every: Duration,

@@ -4,6 +4,7 @@
 //! bytes stay with the caller: what is refused, now or later, becomes a [`Reject`] that keeps them.
 
 mod catalog;
+pub mod contribution;
 mod csv;
 mod explain;
 mod wire;
@@ -19,6 +20,8 @@ use crate::capture::interaction::Wire;
 use crate::capture::{Item, User};
 use crate::config::{Config, DecodeConfig, Decoder as Format, TopicConfig, TopicKind};
 use crate::consume::{Position, RawEvent};
+
+pub use contribution::Contributions;
 
 /// Most genres that an event tells of its item.
 pub const MAX_GENRES: usize = 100;

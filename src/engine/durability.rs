@@ -26,8 +26,8 @@ pub(super) struct Durability {
     pub(super) progress: Progress,
     pub(super) write_batch: usize,
     pub(super) durable: watch::Sender<Progress>,
-    /// Is told of each durable view; none if nobody asks.
-    pub(super) durable_views: Option<watch::Sender<Arc<View>>>,
+    /// Is told of each durable view.
+    pub(super) durable_views: watch::Sender<Arc<View>>,
     pub(super) status: Arc<Status>,
 }
 
@@ -123,9 +123,7 @@ impl Durability {
         self.status.count_rejects(open.rejects());
         self.status.catalog.tell(open.write.items, open.write.users).await;
         self.durable.send_replace(progress.clone());
-        if let Some(views) = &self.durable_views {
-            views.send_replace(Arc::clone(&open.view));
-        }
+        self.durable_views.send_replace(Arc::clone(&open.view));
         snapshots.look()?;
         if open.snapshot { snapshots.begin(open.view, progress.offsets).await } else { Ok(snapshots) }
     }

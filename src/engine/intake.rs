@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::EngineError;
@@ -17,7 +17,7 @@ use super::spans::Gathered;
 use crate::capture::LogError;
 use crate::consume::lag;
 use crate::consume::{Consumer, Offsets, Polled, RawEvent};
-use crate::decode::Decoder;
+use crate::decode::{Contributions, Decoder};
 use crate::fault::{self, Point};
 use crate::gather::{Gatherer, MicroBatch, Progress};
 
@@ -42,7 +42,33 @@ pub(super) struct Intake {
     pub(super) batches: mpsc::Sender<Gathered>,
     /// What is durable, and so may be committed.
     pub(super) committable: watch::Receiver<Progress>,
+    /// What other trainers tell; none where there are no others.
+    pub(super) shared: Option<Shared>,
     pub(super) log: LogWatch,
+}
+
+/// What other trainers have added to items, as it arrives, and when what this one has is to be worked out.
+pub(super) struct Shared {
+    contributions: mpsc::Receiver<Contributions>,
+    due: Interval,
+}
+
+impl Shared {
+    pub(super) fn new(contributions: mpsc::Receiver<Contributions>, every: Duration) -> Self {
+        let mut due = interval(every);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { contributions, due }
+    }
+
+    /// What comes next: contributions, or none when the own ones are due. Safe to cancel.
+    async fn next(shared: &mut Option<Self>) -> Option<Contributions> {
+        let Some(Self { contributions, due }) = shared else { return std::future::pending().await };
+        tokio::select! {
+            biased;
+            _ = due.tick() => None,
+            Some(told) = contributions.recv() => Some(told),
+        }
+    }
 }
 
 /// Batches that wait for room, in order: what one poll brought, at most.
@@ -59,6 +85,7 @@ impl Intake {
         if read.is_ok() {
             let last = self.gatherer.flush(Instant::now());
             self.keep(last);
+            self.share();
             self.hand_on_all().await;
         }
         let drained = self.drain().await;
@@ -91,6 +118,10 @@ impl Intake {
                     self.keep(batch);
                 }
                 Ok(()) = self.committable.changed() => self.commit().await,
+                told = Shared::next(&mut self.shared), if !waits => match told {
+                    Some(told) => self.gatherer.take_in(Instant::now(), told),
+                    None => self.share(),
+                },
                 _ = look.tick() => self.log.ask(&*self.consumer),
                 answer = self.log.answer() => {
                     self.log.note(answer, &self.committable.borrow().offsets, self.consumer.trouble());
@@ -122,6 +153,14 @@ impl Intake {
             let decoded = self.decoder.decode(&record);
             let batch = self.gatherer.push(now, record, decoded);
             self.keep(batch);
+        }
+    }
+
+    /// Has what was learned of items since the last time be worked out, if any was.
+    fn share(&mut self) {
+        if self.shared.is_some() && self.gatherer.is_unshared() {
+            let batch = self.gatherer.close_and_share(Instant::now());
+            self.keep(Some(batch));
         }
     }
 

@@ -3,7 +3,8 @@
 //! `intake` (consume, decode, gather) → `learning` (learn, publish; one thread) → `durability` (store, snapshots), and back
 //! from there to `intake` what may be committed to the log. A batch is learned and published before it is durable; a
 //! snapshot and the committed offsets never run ahead of what is durable. A trainer also tells servers what is durable
-//! (`deltas`), and a server has no stages: it shows a trainer's model (`following`).
+//! (`deltas`), and several trainers each other what they have added to items (`sharing`). A server has no stages: it shows a
+//! trainer's model (`following`).
 
 mod archive;
 mod deltas;
@@ -18,6 +19,7 @@ mod log_watch;
 mod patience;
 mod place;
 mod recovery;
+mod sharing;
 mod snapshots;
 mod spans;
 pub mod verify;
@@ -146,11 +148,15 @@ impl Engine {
             consumer = place.take(recovered.progress.offsets.clone()) => consumer?,
             () = stop.cancelled() => return Ok(()),
         };
+        let sharing = tokio::select! {
+            sharing = self.join(recovered.store_id.clone(), Arc::clone(&recovered.view)) => sharing?,
+            () = stop.cancelled() => return Ok(()),
+        };
         let deadline = self.config.engine.stop_deadline;
         // Stages watch this one: it is cancelled by a stop, and by the end of any stage.
         let halt = stop.child_token();
         let status = Arc::clone(&self.status);
-        let stages = self.start(recovered, (place, consumer), &halt);
+        let stages = self.start(recovered, (place, consumer), sharing, &halt);
         status.set_phase(Phase::Running);
         let ended = stages.join();
         tokio::pin!(ended);
@@ -167,10 +173,14 @@ impl Engine {
         self,
         recovered: Recovered,
         (place, consumer): (place::Place, Box<dyn Consumer>),
+        sharing: Option<sharing::Sharing>,
         halt: &CancellationToken,
     ) -> Stages {
         let Recovered { epoch, progress, ids, recommender, view, snapshot, base, catalog, store_id } = recovered;
-        let (deltas, durable_views) = self.deltas((store_id, epoch), base, &view).unzip();
+        let (durable_views, views) = watch_channel::channel(Arc::clone(&view));
+        let deltas = self.deltas((store_id, epoch), base, &views);
+        let (contributed, contributions) = mpsc::channel(sharing::AHEAD);
+        let sharing = sharing.map(|sharing| tokio::spawn(sharing.run(views, contributed)));
         let publisher = Publisher::new(self.published, View::clone(&view));
         let queue = self.config.engine.queue;
         let (batches, gathered) = mpsc::channel(queue);
@@ -189,6 +199,7 @@ impl Engine {
             waiting: intake::Waiting::default(),
             batches,
             committable,
+            shared: sharing.is_some().then(|| intake::Shared::new(contributions, self.config.engine.share_every)),
             log: log_watch::LogWatch::new(Arc::clone(&self.status)),
         };
         let learning = learning::Learning {
@@ -230,23 +241,31 @@ impl Engine {
                 })
             },
             durability: tokio::spawn(guarded(guard(), durability.run(learned, view, keeper))),
-            deltas,
+            tellers: deltas.into_iter().chain(sharing).collect(),
         }
     }
 
-    /// What tells servers, and what it is told of by; none if this is no trainer.
+    /// What tells servers; none if this is no trainer.
     fn deltas(
         &self,
         claim: (String, u64),
         base: View,
-        view: &Arc<View>,
-    ) -> Option<(JoinHandle<()>, watch_channel::Sender<Arc<View>>)> {
-        if self.config.engine.role != Role::Trainer {
-            return None;
+        views: &watch_channel::Receiver<Arc<View>>,
+    ) -> Option<JoinHandle<()>> {
+        let is_trainer = self.config.engine.role == Role::Trainer;
+        is_trainer.then(|| {
+            let deltas = deltas::Deltas::new(&self.config, self.named.clone(), Arc::clone(&self.status), claim);
+            tokio::spawn(deltas.run(base, views.clone()))
+        })
+    }
+
+    /// Joins the other trainers; none where there are no others.
+    async fn join(&self, store_id: String, view: Arc<View>) -> Result<Option<sharing::Sharing>, EngineError> {
+        if self.config.engine.shards == 1 {
+            return Ok(None);
         }
-        let (newest, views) = watch_channel::channel(Arc::clone(view));
-        let deltas = deltas::Deltas::new(&self.config, self.named.clone(), Arc::clone(&self.status), claim);
-        Some((tokio::spawn(deltas.run(base, views)), newest))
+        let (params, status) = (self.named.clone(), Arc::clone(&self.status));
+        sharing::Sharing::join(&self.config, params, status, &store_id, &view).await.map(Some)
     }
 }
 
@@ -262,10 +281,11 @@ struct Stages {
     intake: JoinHandle<Result<(), EngineError>>,
     learning: JoinHandle<Result<(), EngineError>>,
     durability: JoinHandle<Result<(), EngineError>>,
-    deltas: Option<JoinHandle<()>>,
+    /// Who tells servers and other trainers.
+    tellers: Vec<JoinHandle<()>>,
 }
 
-/// Longest that the end waits for servers to be told of it: they find the last snapshot too.
+/// Longest that the end waits for servers and other trainers to be told of it: they find it later too.
 const LAST_WORD: Duration = Duration::from_secs(3);
 
 impl Stages {
@@ -274,9 +294,7 @@ impl Stages {
     async fn join(self) -> Result<(), EngineError> {
         let (intake, learning, durability) = tokio::join!(self.intake, self.learning, self.durability);
         self.watch.abort();
-        if let Some(deltas) = self.deltas {
-            let _ = tokio::time::timeout(LAST_WORD, deltas).await;
-        }
+        let _ = tokio::time::timeout(LAST_WORD, futures::future::join_all(self.tellers)).await;
         durability.unwrap_or(Err(EngineError::Panicked { stage: "durability" }))?;
         learning.unwrap_or(Err(EngineError::Panicked { stage: "learning" }))?;
         intake.unwrap_or(Err(EngineError::Panicked { stage: "intake" }))

@@ -17,7 +17,7 @@ use crate::publish::{Published, Publisher, Version, View};
 use crate::serve::Status;
 use crate::serve::status::{Phase, SnapshotSummary};
 use crate::store::snapshot;
-use crate::store::{Claim, LearnedEvent, Manifest, Store, StoreError};
+use crate::store::{Claim, Exchanged, LearnedEvent, Manifest, Store, StoreError};
 use crate::telemetry::now_ms;
 
 /// Events read from the store at once.
@@ -82,7 +82,7 @@ async fn recover_once(
     let snapshot = view.version().seq;
     let base = view.clone();
     let mut replay = Replay::new(store, config, view)?;
-    replay.run_to(progress.seq, &|_| ()).await?;
+    replay.run_to(&progress, &|_| ()).await?;
     let (recommender, view) = replay.finish(&progress);
     let newest = store.events((progress.seq + 1).saturating_sub(RECALLED).max(1), RECALLED as usize).await?;
     let newest: Vec<_> = newest.into_iter().map(|event| (event.seq, event.event, event.predicted)).collect();
@@ -160,6 +160,12 @@ pub(super) struct Replay<'s> {
     publisher: Publisher,
     /// `seq` of the next event to learn.
     next: u64,
+    /// Number of the last batch that was learned, or whose exchange with other trainers was.
+    batch: u64,
+    /// What batches after that one exchanged, as far as it was read.
+    exchanged: VecDeque<Exchanged>,
+    /// Whether there is no more of it.
+    exchanged_all: bool,
     /// Events from some `seq` up to `next` that a sliding window may rehearse.
     recent: VecDeque<(u64, Event)>,
     /// `seq` of the first event that was predicted otherwise than it is stored: it was stored under other parameters, or
@@ -169,16 +175,28 @@ pub(super) struct Replay<'s> {
 
 impl<'s> Replay<'s> {
     pub(super) fn new(store: &'s dyn Store, config: &Config, view: View) -> Result<Self, EngineError> {
-        let next = view.version().seq + 1;
+        let Version { seq, batch, .. } = *view.version();
+        let next = seq + 1;
         let recommender =
             if next == 1 { Recommender::new(config)? } else { Recommender::resume(config, view.learned().clone()) };
         // Readers see the model only once it is whole.
         let publisher = Publisher::new(Published::default(), view);
-        Ok(Self { store, recommender, publisher, next, recent: VecDeque::new(), predicted_otherwise: None })
+        Ok(Self {
+            store,
+            recommender,
+            publisher,
+            next,
+            batch,
+            exchanged: VecDeque::new(),
+            exchanged_all: config.engine.shards == 1,
+            recent: VecDeque::new(),
+            predicted_otherwise: None,
+        })
     }
 
     /// `read` is told of events as they are read.
-    pub(super) async fn run_to(&mut self, last: u64, read: &(dyn Fn(u64) + Sync)) -> Result<(), EngineError> {
+    pub(super) async fn run_to(&mut self, to: &Progress, read: &(dyn Fn(u64) + Sync)) -> Result<(), EngineError> {
+        let last = to.seq;
         let mut batch: Vec<LearnedEvent> = Vec::new();
         let mut from = self.next;
         while from <= last {
@@ -199,7 +217,36 @@ impl<'s> Replay<'s> {
             }
             read(from - before);
         }
-        self.learn(batch).await
+        self.learn(batch).await?;
+        self.exchange_before(to.batch + 1).await
+    }
+
+    /// Does what batches without events, before the batch `before`, exchanged with other trainers.
+    async fn exchange_before(&mut self, before: u64) -> Result<(), EngineError> {
+        while let Some(Exchanged { batch: number, contributions, shares }) = self.next_exchanged(before).await? {
+            let first_seq = self.next;
+            self.recommender.learn(&MicroBatch {
+                number,
+                first_seq,
+                contributions,
+                shares,
+                ..MicroBatch::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What the next batch before `before` exchanged, if there is one.
+    async fn next_exchanged(&mut self, before: u64) -> Result<Option<Exchanged>, EngineError> {
+        if self.exchanged.is_empty() && !self.exchanged_all {
+            self.exchanged = self.store.exchanged(self.batch).await?.into();
+            self.exchanged_all = self.exchanged.is_empty();
+        }
+        let next = self.exchanged.pop_front_if(|exchanged| exchanged.batch < before);
+        if let Some(next) = &next {
+            self.batch = next.batch;
+        }
+        Ok(next)
     }
 
     async fn learn(&mut self, stored: Vec<LearnedEvent>) -> Result<(), EngineError> {
@@ -212,7 +259,19 @@ impl<'s> Replay<'s> {
         if rehearse_from.is_some() {
             self.recent.extend((first_seq..).zip(events.iter().cloned()));
         }
-        let batch = MicroBatch { number, first_seq, events, rehearsal, rehearse_from, ..MicroBatch::default() };
+        self.exchange_before(number).await?;
+        let exchanged = self.next_exchanged(number + 1).await?;
+        let (contributions, shares) = exchanged.map(|own| (own.contributions, own.shares)).unwrap_or_default();
+        let batch = MicroBatch {
+            number,
+            first_seq,
+            events,
+            contributions,
+            shares,
+            rehearsal,
+            rehearse_from,
+            ..MicroBatch::default()
+        };
         let outcomes = self.recommender.learn(&batch)?;
         self.publisher.observe(&outcomes);
         let differs = predicted.iter().zip(&outcomes).position(|(stored, now)| *stored != now.predicted);

@@ -14,7 +14,7 @@ use crate::decode::Reason;
 use crate::gather::Progress;
 use crate::publish::View;
 use crate::serve::Status;
-use crate::store::{DurableWrite, LearnedEvent, Next, Store, StoreError, Turn};
+use crate::store::{DurableWrite, Exchanged, LearnedEvent, Next, Store, StoreError, Turn};
 
 /// Longest that a batch waits for others to be written with. Each write syncs the disk, and on the same disk the log waits
 /// for that; nobody waits for the store, since what is on the log is learned and answered from before it is here.
@@ -73,6 +73,10 @@ impl Open {
         self.write.rejects.extend(batch.rejects);
         self.write.items.extend(batch.items);
         self.write.users.extend(batch.users);
+        if batch.shares || !batch.contributions.is_empty() {
+            let (batch, contributions, shares) = (batch.number, batch.contributions, batch.shares);
+            self.write.exchanged.push(Exchanged { batch, contributions, shares });
+        }
         self.spans.push(span);
         (self.view, self.snapshot) = (view, snapshot);
         Ok(())

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::capture::{Item, User};
 use crate::config::{GatherConfig, GatherMode};
 use crate::consume::{Offsets, OffsetsDelta, Position, RawEvent};
-use crate::decode::{Decoded, Event, Reason, Refusal, Reject};
+use crate::decode::{Contributions, Decoded, Event, Reason, Refusal, Reject};
 use crate::telemetry::trace::TraceParent;
 
 use ids::RecentIds;
@@ -40,6 +40,10 @@ pub struct MicroBatch {
     pub items: Vec<Item>,
     /// What was said of users, in the order read.
     pub users: Vec<User>,
+    /// What other trainers have added to the items that are learned together: taken in before all else.
+    pub contributions: Vec<Contributions>,
+    /// Whether this trainer works out after it what it has added itself.
+    pub shares: bool,
     /// Earlier events that are still inside a sliding window, in order: learned once more, before the new ones.
     pub rehearsal: Vec<Event>,
     /// `seq` of the first rehearsed event; the others follow without a hole, up to `first_seq`.
@@ -67,7 +71,7 @@ impl MicroBatch {
     }
 
     fn is_empty(&self) -> bool {
-        self.records() == 0
+        self.records() == 0 && self.contributions.is_empty() && !self.shares
     }
 }
 
@@ -94,6 +98,8 @@ pub struct Gatherer {
     window: Window,
     ids: RecentIds,
     duplicates: u64,
+    /// Whether events came since what this trainer has added to items was worked out last.
+    unshared: bool,
 }
 
 impl Gatherer {
@@ -110,6 +116,8 @@ impl Gatherer {
             window: Window::new(config.length),
             ids: RecentIds::new(config.id_window, ids),
             duplicates: 0,
+            // Of the events before the start it is not known.
+            unshared: true,
         }
     }
 
@@ -129,6 +137,7 @@ impl Gatherer {
         match decoded.map(Into::into).and_then(|decoded| self.unlike_before(decoded)) {
             Ok(Decoded::Event(event)) => {
                 self.open.traces.extend(raw.trace.map(|trace| (self.open.seqs().end, trace)));
+                self.unshared = true;
                 self.open.events.push(event);
                 self.open.logged_ms.push(raw.timestamp_ms);
             }
@@ -139,6 +148,25 @@ impl Gatherer {
         self.deadline.get_or_insert(now + self.longest_wait());
         let full = self.open.records() >= self.most();
         full.then(|| self.close(now))
+    }
+
+    /// Takes in what another trainer has added to items.
+    pub fn take_in(&mut self, now: Instant, contributions: Contributions) {
+        self.open.contributions.push(contributions);
+        self.deadline.get_or_insert(now + self.longest_wait());
+    }
+
+    /// Hands out the open batch, after which this trainer works out what it has added to items.
+    pub fn close_and_share(&mut self, now: Instant) -> MicroBatch {
+        self.open.shares = true;
+        self.unshared = false;
+        self.close(now)
+    }
+
+    /// Whether events came since the last call of [`Gatherer::close_and_share`].
+    #[must_use]
+    pub fn is_unshared(&self) -> bool {
+        self.unshared
     }
 
     /// When [`Gatherer::close_due`] has something to hand out, if nothing else arrives.

@@ -10,6 +10,7 @@
 pub mod about;
 pub mod blocks;
 pub mod drift;
+pub mod exchange;
 pub mod ids;
 pub mod intervals;
 pub mod losses;
@@ -34,7 +35,7 @@ use about::About;
 use params::{Common, ParamError, Params, RatingRange};
 pub use rating::dot;
 pub use recommender::{LearnedState, Outcome, Recommender, target};
-use tables::{Frozen, Matrix, Table, Tables};
+use tables::{Frozen, Live, Matrix, Table, Tables};
 
 /// One event as a learner sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,6 +90,12 @@ pub trait Learner: Scorer {
 
     /// Hands readers everything learned so far. Costs what changed since the last call.
     fn publish(&mut self) -> Arc<dyn Model>;
+
+    /// The rows of items, shape `(n_items, width)`, where what several trainers add to them can be added up; and an item's
+    /// row is all that an event changes of items.
+    fn item_rows(&mut self) -> Option<&mut Matrix<Live>> {
+        None
+    }
 }
 
 /// A model as readers hold it, never to change.
@@ -101,6 +108,11 @@ pub trait Model: Scorer + Sync {
 
     /// What it is made of.
     fn tables(&self) -> Vec<Table>;
+
+    /// The rows that [`Learner::item_rows`] gives.
+    fn item_rows(&self) -> Option<&Matrix<Frozen>> {
+        None
+    }
 
     /// What each of the user's own events adds to the score of an item, as [`Scorer::score_with_seen`] gives it. None by
     /// a model that keeps no events of its users, and of an item that it does not know.

@@ -200,6 +200,11 @@ pub fn named(config: &Config) -> Named {
             named.insert(format!("drift.{key}"), value.clone());
         }
     }
+    if config.engine.shards > 1 {
+        for key in ["shard", "shards"] {
+            named.insert(format!("engine.{key}"), all["engine"][key].clone());
+        }
+    }
     for (key, value) in [("min_rating", config.decode.min_rating), ("max_rating", config.decode.max_rating)] {
         // As it is written, and not as the nearest f32 looks in 64 bits.
         let exact = value.to_string().parse::<f64>().unwrap_or(f64::from(value));

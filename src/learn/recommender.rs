@@ -8,16 +8,17 @@ use ndarray::Array1;
 
 use super::about::Genres;
 use super::drift::Drift;
+use super::exchange::{Exchange, ItemRows};
 use super::ids::{IdTable, Ids};
 use super::intervals::{Intervals, UserErrors};
 use super::losses::Losses;
 use super::params::{RatingRange, RatingScale};
 use super::prequential::Prequential;
 use super::rating::RunningMean;
-use super::tables::Frozen;
+use super::tables::{Frozen, Live};
 use super::{LearnError, Learned, Learner, Model, Observation, Observations, build};
 use crate::config::Config;
-use crate::decode::Event;
+use crate::decode::{Contributions, Event};
 use crate::gather::MicroBatch;
 
 /// What the learner made of one new event.
@@ -58,6 +59,8 @@ pub struct LearnedState {
     pub errors: UserErrors<Frozen>,
     /// Where predictions have become worse.
     pub drift: Drift,
+    /// What each trainer has added to the items; none where one learns them alone.
+    pub exchange: Option<Exchange<Frozen>>,
     /// The ratings that it was learned from. From the configuration, not from the events.
     pub scale: RatingScale,
 }
@@ -75,6 +78,7 @@ impl Default for LearnedState {
             intervals: Intervals::default(),
             errors: UserErrors::default(),
             drift: Drift::default(),
+            exchange: None,
             scale: RatingScale::default(),
         }
     }
@@ -99,6 +103,7 @@ pub struct Recommender {
     ranking: Option<Box<dyn Learner>>,
     prequential: Prequential,
     losses: Losses,
+    exchange: Option<Exchange<Live>>,
 }
 
 impl Recommender {
@@ -108,11 +113,13 @@ impl Recommender {
     /// If a parameter is out of its range, or `learn.rating` names a learner that predicts no ratings.
     pub fn new(config: &Config) -> Result<Self, LearnError> {
         let kinds = (config.learn.rating, config.learn.ranking);
-        let rating = build(kinds.0, config)?;
+        let mut rating = build(kinds.0, config)?;
         if rating.rating(0, 0).is_none() {
             return Err(LearnError::NoRatings(kinds.0));
         }
-        let ranking = if kinds.0 == kinds.1 { None } else { Some(build(kinds.1, config)?) };
+        let mut ranking = if kinds.0 == kinds.1 { None } else { Some(build(kinds.1, config)?) };
+        let (shard, shards) = (config.engine.shard, config.engine.shards);
+        let exchange = (shards > 1).then(|| Exchange::new(shard, shards, &item_rows(&mut rating, &mut ranking)));
         Ok(Self {
             scale: RatingScale::of(config),
             users: Ids::default(),
@@ -122,6 +129,7 @@ impl Recommender {
             ranking,
             prequential: Prequential::default(),
             losses: Losses::new(&config.drift, Intervals::default(), UserErrors::default(), Drift::default()),
+            exchange,
         })
     }
 
@@ -131,23 +139,30 @@ impl Recommender {
         let mut rating = state.rating.thaw();
         let mut losses = Losses::new(&config.drift, state.intervals, state.errors.thaw(), state.drift);
         losses.hasten(&mut *rating);
+        let mut ranking = state.ranking.map(|ranking| ranking.thaw());
+        let exchange = state.exchange.map(|exchange| exchange.thaw(&item_rows(&mut rating, &mut ranking)));
         Self {
             scale: RatingScale::of(config),
             users: Ids::from_table(state.users),
             items: Ids::from_table(state.items),
             genres: state.genres,
             rating,
-            ranking: state.ranking.map(|ranking| ranking.thaw()),
+            ranking,
             prequential: state.prequential,
             losses,
+            exchange,
         }
     }
 
-    /// Rehearses, then predicts and learns each new event in order; one outcome for each new event.
+    /// Takes in what other trainers have added to items, rehearses, predicts and learns each new event in order, and works
+    /// out what this trainer has added if the batch says so; one outcome for each new event.
     ///
     /// # Errors
     /// None that a decoded batch can cause; see [`LearnError`].
     pub fn learn(&mut self, batch: &MicroBatch) -> Result<Vec<Outcome>, LearnError> {
+        for told in &batch.contributions {
+            self.merge(told);
+        }
         for event in &batch.rehearsal {
             let observation = self.observe(event);
             self.rating.rehearse(&observation);
@@ -162,7 +177,19 @@ impl Recommender {
             let steady = self.losses.steady(events.as_slice().len());
             self.learn_steadily(events.by_ref().take(steady).collect(), &mut outcomes)?;
         }
+        if batch.shares
+            && let Some(exchange) = &mut self.exchange
+        {
+            exchange.share(&mut item_rows(&mut self.rating, &mut self.ranking));
+        }
         Ok(outcomes)
+    }
+
+    fn merge(&mut self, told: &Contributions) {
+        if let Some(exchange) = &mut self.exchange {
+            let items: Vec<u32> = told.items.iter().map(|item| self.items.intern(item)).collect();
+            exchange.merge(told, &items, &mut item_rows(&mut self.rating, &mut self.ranking));
+        }
     }
 
     /// Learns events between which the pace of learning does not change.
@@ -203,15 +230,20 @@ impl Recommender {
             intervals: self.losses.intervals.clone(),
             errors: self.losses.errors.publish(),
             drift: self.losses.drift.clone(),
+            exchange: self.exchange.as_mut().map(Exchange::publish),
             scale: self.scale,
         }
     }
 
     /// The event by dense indexes; ids not known yet get the next index.
     fn observe(&mut self, event: &Event) -> Observation {
+        let item = self.items.intern(&event.item);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.touch(item);
+        }
         Observation {
             user: self.users.intern(&event.user),
-            item: self.items.intern(&event.item),
+            item,
             target: target(event.rating, event.count, self.scale.range),
             positive: event.rating.is_none_or(|rating| self.scale.is_positive(rating)),
             count: event.count.unwrap_or(1.0),
@@ -219,6 +251,11 @@ impl Recommender {
             about: self.genres.about(&event.genres, event.year),
         }
     }
+}
+
+/// The rows of items of both learners.
+fn item_rows<'r>(rating: &'r mut Box<dyn Learner>, ranking: &'r mut Option<Box<dyn Learner>>) -> ItemRows<'r> {
+    ItemRows(rating.item_rows().into_iter().chain(ranking.as_mut().and_then(|ranking| ranking.item_rows())).collect())
 }
 
 /// The rating that an event stands for.

@@ -11,6 +11,7 @@ use crate::decode::{Event, testing};
 use crate::gather::MicroBatch;
 
 mod drift;
+mod exchange;
 
 /// Learners that predict ratings.
 const RATING: [LearnerKind; 4] =

@@ -8,10 +8,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::following::Behind;
-use super::status::{Phase, Trouble};
+use super::status::{Part, Phase, Trouble};
 use super::{AppState, Problem};
 use crate::config::Role;
 use crate::consume::lag::Lag;
+use crate::publish::View;
 
 /// Routes that whoever watches over the process may ask always: they hold nothing of the model.
 pub(super) const PROBES: [&str; 2] = ["/livez", "/readyz"];
@@ -20,6 +21,15 @@ pub(super) const PROBES: [&str; 2] = ["/livez", "/readyz"];
 #[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn livez() -> &'static str {
     "ok"
+}
+
+/// Another trainer.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OtherTrainer {
+    /// Its number.
+    shard: usize,
+    /// Milliseconds by which what it has added to items is older here than there, at most; none if it never said anything.
+    stale_ms: Option<i64>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -35,6 +45,8 @@ pub(super) struct Readiness {
     learning: bool,
     /// How far a server is behind its trainer.
     behind: Option<Behind>,
+    /// The other trainers that learn the same items, on a trainer that is one of several.
+    trainers: Vec<OtherTrainer>,
     /// What keeps it from that, and passes by itself.
     troubles: Vec<Trouble>,
     /// `seq` of the last event learned.
@@ -63,15 +75,21 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Response {
     let status = &state.status;
     let (phase, troubles) = (status.phase(), status.troubles());
     let view = state.published.load();
-    let waits = status.has_no_model().then(|| Problem::no_model().detail);
-    let reason = waits.or_else(|| status.too_old(view.version()));
+    let reason = why_not(&state, &view);
     let ready = phase == Phase::Running && reason.is_none();
     let body = Readiness {
         ready,
         reason,
         role: status.role,
         phase,
-        learning: ready && troubles.is_empty(),
+        // What other trainers do not tell keeps this one from nothing.
+        learning: ready && troubles.iter().all(|trouble| trouble.part == Part::Trainers),
+        trainers: status
+            .trainers
+            .load()
+            .iter()
+            .map(|trainer| OtherTrainer { shard: trainer.shard, stale_ms: trainer.stale_ms() })
+            .collect(),
         behind: status.behind(view.version().seq),
         troubles,
         seq: view.version().seq,
@@ -81,4 +99,15 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Response {
     };
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(body)).into_response()
+}
+
+/// Why it cannot be asked, though it runs.
+fn why_not(state: &AppState, view: &View) -> Option<String> {
+    let waits = state.status.has_no_model().then(|| Problem::no_model().detail);
+    waits.or_else(|| state.status.too_old(view.version()))
+}
+
+/// Whether it can be asked.
+pub(super) fn is_ready(state: &AppState) -> bool {
+    state.status.phase() == Phase::Running && why_not(state, &state.published.load()).is_none()
 }

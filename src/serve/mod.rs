@@ -41,6 +41,7 @@ mod replay;
 pub mod requests;
 mod schema;
 mod script;
+mod shards;
 pub mod snapshots;
 pub mod status;
 mod streams;
@@ -65,7 +66,7 @@ use utoipa_axum::routes;
 use limits::Limits;
 
 use crate::capture::producer::Producer;
-use crate::config::{DecodeConfig, ServeConfig};
+use crate::config::{DecodeConfig, ServeConfig, Share};
 use crate::publish::Published;
 
 pub use access::Keys;
@@ -74,6 +75,7 @@ pub use listen::{BindError, Guard, bind, run};
 pub use metrics::process::{resident_bytes, started_at_ms};
 pub use moment::Kept;
 pub use problem::Problem;
+pub use shards::app_of_shards;
 pub use status::Status;
 
 /// What handlers answer from, in one piece: each layer and each handler of a request takes a copy.
@@ -114,6 +116,8 @@ pub struct Parts {
     pub log: Option<Arc<dyn Producer>>,
     /// Topic of the events.
     pub topic: Arc<str>,
+    /// Whose partitions of it the model learns.
+    pub share: Share,
     /// What an event may hold.
     pub decode: Arc<DecodeConfig>,
     /// Limits.

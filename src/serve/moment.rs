@@ -256,7 +256,7 @@ impl AppState {
         if !asked.waits() {
             return Ok(self.published.load_full());
         }
-        let offsets = asked.token.as_ref().map(|token| token.offsets(&self.topic));
+        let offsets = asked.token.as_ref().map(|token| token.offsets(&self.topic, self.share));
         let enough = |view: &View| {
             let version = view.version();
             version.seq >= asked.min_seq && offsets.as_ref().is_none_or(|offsets| version.offsets.cover(offsets))

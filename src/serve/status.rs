@@ -73,11 +73,13 @@ pub enum Part {
     Store,
     /// What a trainer tells servers, by the topic of the model.
     Model,
+    /// What several trainers tell each other of items, by the topic that they share.
+    Trainers,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 3] = [Self::Log, Self::Store, Self::Model];
+    pub const ALL: [Self; 4] = [Self::Log, Self::Store, Self::Model, Self::Trainers];
 }
 
 /// Why a request or a connection was refused before anything was done for it.
@@ -116,6 +118,24 @@ pub struct Trouble {
     pub since_ms: i64,
 }
 
+/// Another trainer, as this one hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trainer {
+    /// Its number.
+    pub shard: usize,
+    /// When it said last that all that it has added to items is told, in milliseconds since the epoch: all of that is in
+    /// the rows here, or on its way to them.
+    pub current_at_ms: Option<i64>,
+}
+
+impl Trainer {
+    /// By how many milliseconds what it has added here is behind what it has learned; none if it never said anything.
+    #[must_use]
+    pub fn stale_ms(&self) -> Option<i64> {
+        self.current_at_ms.map(|at_ms| (now_ms() - at_ms).max(0))
+    }
+}
+
 /// Which model there is, whatever it has learned.
 #[derive(Debug, Default)]
 pub struct Identity {
@@ -144,6 +164,8 @@ pub struct Status {
     pub max_staleness: Duration,
     /// How a server stands to its trainer; none if this is none.
     pub following: ArcSwapOption<Following>,
+    /// The other trainers that share the users with this one.
+    pub trainers: ArcSwap<Vec<Trainer>>,
     /// The model's parameters and its name; a server's are its trainer's.
     pub identity: ArcSwap<Identity>,
     phase: AtomicU8,
@@ -190,6 +212,7 @@ impl Status {
             role: Role::default(),
             max_staleness: Duration::ZERO,
             following: ArcSwapOption::empty(),
+            trainers: ArcSwap::default(),
             identity: ArcSwap::from_pointee(Identity::of(params)),
         }
     }

@@ -144,6 +144,7 @@ async fn state_of(events: Vec<Event>) -> Served {
         archive: Arc::clone(&archive) as Arc<dyn Archive>,
         log: Some(producer::open(&config).await.unwrap()),
         topic: "ratings".into(),
+        share: Config::default().share(),
         decode: Arc::new(config.decode),
         kept: Arc::new(Kept::new(config.serve.cache_bytes)),
         config: Arc::new(config.serve),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Problem, parameters};
+use crate::config::Share;
 use crate::consume::Offsets;
 
 /// Next offset of each partition after what was acknowledged: `partition:offset`, parted by dots.
@@ -23,9 +24,15 @@ impl Token {
         parts.map(Self).ok_or_else(|| parameters::bad("token", text, "a token that POST /events answered is allowed"))
     }
 
-    /// The offsets that a view must have reached.
-    pub(super) fn offsets(&self, topic: &Arc<str>) -> Offsets {
-        self.0.iter().map(|(partition, next)| (Arc::clone(topic), *partition, *next)).collect()
+    /// The offsets that a view must have reached, in the partitions that its model learns.
+    pub(super) fn offsets(&self, topic: &Arc<str>, share: Share) -> Offsets {
+        let own = self.0.iter().filter(|(partition, _)| share.has(*partition));
+        own.map(|(partition, next)| (Arc::clone(topic), *partition, *next)).collect()
+    }
+
+    /// The partitions that it is of.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = i32> {
+        self.0.iter().map(|(partition, _)| *partition)
     }
 }
 

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::capture::{Item, User};
 use crate::config::{StoreConfig, StoreKind};
 use crate::consume::{Offsets, Position};
-use crate::decode::{Event, Reason, Reject};
+use crate::decode::{Contributions, Event, Reason, Reject};
 pub use crate::gather::Progress;
 pub use crate::learn::prequential::Metrics;
 
@@ -53,6 +53,17 @@ pub struct LearnedEvent {
     pub event: Event,
 }
 
+/// What a batch exchanged with other trainers: with the events it decides what the model is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchanged {
+    /// The micro-batch.
+    pub batch: u64,
+    /// What others had added to items, taken in before the batch's events, in order.
+    pub contributions: Vec<Contributions>,
+    /// Whether this trainer worked out after it what it had added itself.
+    pub shares: bool,
+}
+
 /// What one transaction makes durable: whole micro-batches, in order.
 #[derive(Clone, Debug, Default)]
 pub struct DurableWrite {
@@ -64,6 +75,8 @@ pub struct DurableWrite {
     pub items: Vec<Item>,
     /// What was said of users, likewise.
     pub users: Vec<User>,
+    /// What its batches exchanged with other trainers, those alone that did.
+    pub exchanged: Vec<Exchanged>,
     /// Where the engine stands after it.
     pub progress: Progress,
 }
@@ -268,6 +281,13 @@ pub trait Store: Send + Sync {
         wanted: &EventFilter,
         token: Option<&serde_json::Value>,
     ) -> Result<Option<Box<dyn Changes>>, StoreError>;
+
+    /// What batches after `after` exchanged with other trainers, in order, those alone that did; at most about 16 MiB. Empty if
+    /// there are no more.
+    ///
+    /// # Errors
+    /// If the store fails, or what is stored cannot be read.
+    async fn exchanged(&self, after: u64) -> Result<Vec<Exchanged>, StoreError>;
 
     /// Business ids of the events from `from_seq` on, with their `seq`s, in order; only events that have one.
     ///

@@ -219,8 +219,8 @@ fn assert_answers_agree(engine: &mut Engine, servers: &Servers) {
         "seconds": 0.0, "state": "ok",
     });
     let expected = json!({
-        "ready": true, "phase": "running", "learning": true, "troubles": [], "seq": ROWS, "durable_seq": ROWS, "lag": 0,
-        "partitions": [partition],
+        "ready": true, "reason": null, "role": "all", "phase": "running", "learning": true, "behind": null,
+        "trainers": [], "troubles": [], "seq": ROWS, "durable_seq": ROWS, "lag": 0, "partitions": [partition],
     });
     assert_eq!(ready, expected);
     for seq in [&model["seq"], &model["durable_seq"], &model["metrics"]["events"], &model["lag"][0]["end"]] {

@@ -173,7 +173,10 @@ async fn open(args: &Args) -> anyhow::Result<Dataset> {
 /// Titles and users are stored before the first event, so that the first answer has titles.
 async fn store_catalog(args: &Args, config: &Config, dataset: &Dataset) -> anyhow::Result<()> {
     if !args.no_catalog && (!dataset.items.is_empty() || !dataset.users.is_empty()) {
-        store::open(&config.store).await?.put_catalog(&dataset.items, &dataset.users).await?;
+        for shard in 0..config.engine.shards {
+            let store = store::open(&config.of_shard(shard).store).await?;
+            store.put_catalog(&dataset.items, &dataset.users).await?;
+        }
     }
     Ok(())
 }

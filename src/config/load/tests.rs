@@ -95,7 +95,7 @@ fn a_named_file_must_be_there() {
 #[test]
 fn an_unknown_key_is_refused_with_its_place_in_every_layer() {
     let keys = "did you mean kind? the keys of broker are connect_timeout, group, kind, model_topic, partitions, poll_interval, \
-                properties, replication, servers, topic";
+                properties, replication, servers, shared_topic, topic";
     assert_eq!(
         problems("# a\n[broker]\n  knd = \"kafka\"\n", &[], &[]),
         [format!("config.toml:3:3: unknown key broker.knd; {keys}")]

@@ -164,7 +164,7 @@ pub enum AdminError {
     #[error("{0}")]
     Log(#[from] LogError),
     /// There is no such topic or group.
-    #[error("{at} has no {what} {name:?}; it has {}", listed(.there))]
+    #[error("{at} has no {what} {name:?}; it has {}", listed(.there, .name))]
     Missing {
         /// `topic` or `group`.
         what: &'static str,
@@ -196,13 +196,18 @@ pub enum AdminError {
     NotEmbedded,
 }
 
-/// Names, cut where there are many.
-fn listed(names: &BTreeSet<String>) -> String {
+/// Names; where there are many those that are most like the one that was asked for.
+fn listed(names: &BTreeSet<String>, asked: &str) -> String {
     const SHOWN: usize = 20;
     if names.is_empty() {
         return "none".to_owned();
     }
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    let mut shown: Vec<&str> = names.iter().map(String::as_str).collect();
+    if shown.len() > SHOWN {
+        let likeness = |name: &&str| std::cmp::Reverse((strsim::jaro_winkler(asked, name) * 1000.0) as u32);
+        shown.sort_by_key(likeness);
+        shown.truncate(SHOWN);
+    }
     let more = names.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     format!("{}{more}", shown.join(", "))

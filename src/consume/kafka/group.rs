@@ -79,6 +79,14 @@ impl Membership {
         if paused { client.pause(&assigned) } else { client.resume(&assigned) }
     }
 
+    /// Has partitions that were taken just now be paused if the others are.
+    pub(super) fn keep_paused<T: ConsumerContext>(
+        &self,
+        client: &impl rdkafka::consumer::Consumer<T>,
+    ) -> KafkaResult<()> {
+        if self.paused.load(Ordering::Relaxed) { client.pause(&client.assignment()?) } else { Ok(()) }
+    }
+
     fn assign(&self, client: &BaseConsumer<Context<Self>>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
         self.start_at_ours(partitions)?;
         match client.rebalance_protocol() {

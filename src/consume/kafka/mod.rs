@@ -6,6 +6,7 @@
 //! second engine on the same store takes the first one's place here as it does there.
 
 mod group;
+mod own;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionListElem};
 
 use self::group::Membership;
+use self::own::Own;
 use super::{Consumer, Offsets, PartitionLag, Polled, Position, RawEvent};
 use crate::capture::LogError;
 use crate::capture::kafka_link::{self, Context, Link};
@@ -59,6 +61,8 @@ pub(super) struct KafkaConsumer {
     link: Arc<Link>,
     topics: Vec<Arc<str>>,
     broker: BrokerConfig,
+    /// Which partitions are this trainer's; none where the group shares them out.
+    own: Option<Arc<Own>>,
 }
 
 impl KafkaConsumer {
@@ -67,11 +71,12 @@ impl KafkaConsumer {
         let topics: Vec<Arc<str>> = config.topics_read().map(Arc::from).collect();
         let names: Vec<&str> = config.topics_read().collect();
         let partitions = kafka_link::connect(broker, &names).await?;
+        let own = Own::of(config, &partitions)?.map(Arc::new);
         let mut config = kafka_link::client_config(broker, &PROPERTIES);
         if config.get("group.id").is_none() {
             config.set("group.id", &broker.group);
         }
-        if config.get("group.instance.id").is_none() {
+        if own.is_none() && config.get("group.instance.id").is_none() {
             config.set("group.instance.id", member);
         }
         let link = Arc::new(Link::new(broker));
@@ -80,11 +85,14 @@ impl KafkaConsumer {
         let client: Arc<Client> = Arc::new(config.create_with_context(context).map_err(failed)?);
         let context = Context { link: Arc::clone(&link), role: () };
         let asker = kafka_link::client_config(broker, &[]).create_with_context(context).map_err(failed)?;
-        let consumer = Self { client, asker: Arc::new(asker), link, topics, broker: broker.clone() };
+        let consumer = Self { client, asker: Arc::new(asker), link, topics, broker: broker.clone(), own };
         for (topic, partitions) in consumer.topics.iter().zip(partitions) {
             consumer.check_within(topic, &start, partitions).await?;
         }
-        consumer.client.subscribe(&names).map_err(failed)?;
+        match &consumer.own {
+            Some(own) => own.assign(&consumer.client, &consumer.topics).map_err(failed)?,
+            None => consumer.client.subscribe(&names).map_err(failed)?,
+        }
         Ok(consumer)
     }
 
@@ -238,6 +246,10 @@ fn is_final(code: RDKafkaErrorCode) -> bool {
 #[async_trait]
 impl Consumer for KafkaConsumer {
     async fn poll(&mut self, max: usize) -> Result<Polled, LogError> {
+        if let Some(own) = self.own.as_ref().filter(|own| own.has_grown()) {
+            let assigned = own.assign(&self.client, &self.topics);
+            assigned.map_err(|error| kafka_link::failed(&self.broker, "take new partitions of", &error))?;
+        }
         let first = tokio::select! {
             biased;
             () = self.group().wanted_back() => return Ok(Polled::WantedBack),
@@ -293,12 +305,16 @@ impl Consumer for KafkaConsumer {
     fn lag(&self) -> BoxFuture<'static, Result<Vec<PartitionLag>, LogError>> {
         let (asker, broker, topics) = (Arc::clone(&self.asker), self.broker.clone(), self.topics.clone());
         let (assigned, next, link) = (self.client.assignment(), self.group().next().clone(), Arc::clone(&self.link));
+        let own = self.own.clone();
         Box::pin(async move {
             let assigned =
                 assigned.map_err(|error| kafka_link::failed(&broker, "ask for the assignment of", &error))?;
             let partitions_of = |topic: &Arc<str>| -> Vec<i32> {
                 assigned.elements_for_topic(topic).iter().map(TopicPartitionListElem::partition).collect()
             };
+            if let Some(own) = own {
+                own.look(Arc::clone(&asker), &broker, &topics).await?;
+            }
             let mut lags = Vec::with_capacity(assigned.count());
             for topic in topics {
                 let partitions = partitions_of(&topic);

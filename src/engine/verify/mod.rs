@@ -221,11 +221,11 @@ async fn learn_again(
         .map_err(|reason| unsuitable(store, format!("snapshot {} cannot be learned again: {reason}", target.seq)))?;
     let began = Instant::now();
     let mut replay = Replay::new(store, &config, view)?;
-    let learned = replay.run_to(target.seq, &|events| watch(Step::Learn, events, target.seq - from)).await;
+    let progress = Progress { seq: target.seq, batch: target.batch, ..Progress::default() };
+    let learned = replay.run_to(&progress, &|events| watch(Step::Learn, events, target.seq - from)).await;
     let learned = match learned {
         Ok(()) => {
             let other = replay.predicted_otherwise();
-            let progress = Progress { seq: target.seq, batch: target.batch, ..Progress::default() };
             let (_, view) = replay.finish(&progress);
             let learned = Encoder::new(target.params.clone()).hash_as(&view, target);
             problems.extend(difference(target, learned, other));

@@ -89,11 +89,20 @@ impl Learner for Popularity<Live> {
     fn publish(&mut self) -> Arc<dyn Model> {
         Arc::new(Popularity { clock: self.clock, counts: self.counts.publish() })
     }
+
+    /// Counts whose weights depend on how many events came before are this trainer's own.
+    fn item_rows(&mut self) -> Option<&mut Matrix<Live>> {
+        (self.clock.growth == 1.0).then_some(&mut self.counts)
+    }
 }
 
 impl Model for Popularity<Frozen> {
     fn thaw(&self) -> Box<dyn Learner> {
         Box::new(Popularity { clock: self.clock, counts: self.counts.thaw() })
+    }
+
+    fn item_rows(&self) -> Option<&Matrix<Frozen>> {
+        (self.clock.growth == 1.0).then_some(&self.counts)
     }
 
     fn scalars(&self) -> Vec<u8> {

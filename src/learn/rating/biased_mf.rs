@@ -194,6 +194,10 @@ impl Learner for BiasedMf<Live> {
     fn publish(&mut self) -> Arc<dyn Model> {
         Arc::new(self.freeze())
     }
+
+    fn item_rows(&mut self) -> Option<&mut Matrix<Live>> {
+        Some(&mut self.items)
+    }
 }
 
 impl Model for BiasedMf<Frozen> {
@@ -204,6 +208,10 @@ impl Model for BiasedMf<Frozen> {
     fn inner_products(&self, user: u32) -> Option<InnerProducts<'_>> {
         let (factors, bias) = self.user(user)?;
         Some(InnerProducts { base: self.mean() + bias, user: factors, items: &self.items })
+    }
+
+    fn item_rows(&self) -> Option<&Matrix<Frozen>> {
+        Some(&self.items)
     }
 
     fn item_vector(&self, item: u32) -> Option<&[f32]> {

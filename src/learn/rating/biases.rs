@@ -95,6 +95,10 @@ impl Learner for Biases<Live> {
         let (users, items) = (users.publish(), items.publish());
         Arc::new(Biases { params: params.clone(), factor: *factor, mean: *mean, users, items })
     }
+
+    fn item_rows(&mut self) -> Option<&mut Matrix<Live>> {
+        Some(&mut self.items)
+    }
 }
 
 impl Model for Biases<Frozen> {
@@ -102,6 +106,10 @@ impl Model for Biases<Frozen> {
         let Self { params, factor, mean, users, items } = self;
         let (users, items) = (users.thaw(), items.thaw());
         Box::new(Biases { params: params.clone(), factor: *factor, mean: *mean, users, items })
+    }
+
+    fn item_rows(&self) -> Option<&Matrix<Frozen>> {
+        Some(&self.items)
     }
 
     fn scalars(&self) -> Vec<u8> {

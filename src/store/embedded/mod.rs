@@ -19,8 +19,8 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use self::schema::OpenError;
 use super::rules::{self, Standing};
 use super::{
-    Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Hash, LearnedEvent,
-    Listed, Manifest, Pruned, Retention, Store, StoreError, Turn,
+    Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Exchanged, Hash,
+    LearnedEvent, Listed, Manifest, Pruned, Retention, Store, StoreError, Turn,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
@@ -281,6 +281,13 @@ impl Store for EmbeddedStore {
 
     async fn persist_in_turn(&self, epoch: u64, write: &DurableWrite, turn: &Turn) -> Result<(), StoreError> {
         turn.come().await;
+        if !write.exchanged.is_empty() {
+            return Err(StoreError::Refused {
+                action: "store what trainers exchange",
+                location: self.location(),
+                reason: "only MongoDB keeps it: set store.kind = \"mongodb\"".to_owned(),
+            });
+        }
         let write = write.clone();
         self.run(move |file| file.persist(epoch, &write)).await
     }
@@ -296,6 +303,10 @@ impl Store for EmbeddedStore {
         _token: Option<&serde_json::Value>,
     ) -> Result<Option<Box<dyn Changes>>, StoreError> {
         Ok(None)
+    }
+
+    async fn exchanged(&self, _after: u64) -> Result<Vec<Exchanged>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn recent_ids(&self, from_seq: u64) -> Result<Vec<(u64, String)>, StoreError> {

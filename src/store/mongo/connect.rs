@@ -168,7 +168,7 @@ async fn create_indexes(database: &Database) -> Result<(), Error> {
     // Counting by reason, without reading payloads.
     create_index(database.collection("dead_letters"), doc! {"reason": 1}).await?;
     // A transaction may write only to collections that exist, on the oldest servers.
-    for name in ["engine", "snapshots"] {
+    for name in ["engine", "exchanges", "snapshots"] {
         create_collection(database, name).await?;
     }
     Ok(())

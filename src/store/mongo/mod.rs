@@ -7,6 +7,7 @@ mod catalog;
 mod connect;
 mod documents;
 mod events;
+mod exchanges;
 mod failure;
 mod lanes;
 mod letters;
@@ -34,8 +35,8 @@ use self::failure::DUPLICATE_KEY;
 use self::transaction::Writer;
 use self::work::NewSnapshot;
 use super::{
-    Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Hash, LearnedEvent,
-    Listed, Manifest, Pruned, Retention, SnapshotsTold, Store, StoreError, Turn, rules,
+    Block, Catalog, Changes, Claim, DeadLetter, DeadLetterFilter, DurableWrite, EventFilter, Exchanged, Hash,
+    LearnedEvent, Listed, Manifest, Pruned, Retention, SnapshotsTold, Store, StoreError, Turn, rules,
 };
 use crate::capture::{Item, User};
 use crate::config::StoreConfig;
@@ -173,6 +174,15 @@ impl Store for MongoStore {
     ) -> Result<Option<Box<dyn Changes>>, StoreError> {
         let stream = self.ask("follow events", events::watch(&self.database, wanted, token)).await?;
         Ok(Some(Box::new(events::Live::new(stream, self.place.clone()))))
+    }
+
+    async fn exchanged(&self, after: u64) -> Result<Vec<Exchanged>, StoreError> {
+        let documents = self.ask("read exchanges", exchanges::list(&self.database, after)).await?;
+        exchanges::read(documents).map_err(|reason| StoreError::Damaged {
+            what: "what was exchanged with other trainers".to_owned(),
+            location: self.location(),
+            reason,
+        })
     }
 
     async fn recent_ids(&self, from_seq: u64) -> Result<Vec<(u64, String)>, StoreError> {

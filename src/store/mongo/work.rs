@@ -13,6 +13,7 @@ use mongodb::{ClientSession, Database};
 
 use super::catalog;
 use super::documents::{BlockId, DeadLetterDoc, EventDoc};
+use super::exchanges;
 use super::failure::Place;
 use super::transaction::Failure;
 use crate::store::rules::{self, Standing};
@@ -162,10 +163,11 @@ impl<'a> Persist<'a> {
     }
 
     async fn write(&self, database: &Database, session: &mut ClientSession) -> Result<(), Error> {
-        let DurableWrite { rejects, items, users, .. } = self.write;
+        let DurableWrite { rejects, items, users, exchanged, .. } = self.write;
         for command in &self.inserts {
             insert_raw(database, session, command.clone()).await?;
         }
+        exchanges::insert(database, session, exchanged).await?;
         if !rejects.is_empty() {
             let letters = database.collection::<DeadLetterDoc>("dead_letters");
             letters.insert_many(rejects.iter().map(DeadLetterDoc::from)).ordered(false).session(&mut *session).await?;

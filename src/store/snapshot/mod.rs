@@ -23,6 +23,7 @@ use super::{Block, Counts, Hash, Manifest, SNAPSHOT_FORMAT, Section, Store, Stor
 use crate::consume::Offsets;
 use crate::learn::about::Genres;
 use crate::learn::blocks::Shared;
+use crate::learn::exchange::Exchange;
 use crate::learn::params::Named;
 use crate::learn::prequential::Prequential;
 use crate::learn::tables::{Block as _, FloatBlock, Stores, Table};
@@ -247,6 +248,7 @@ fn parts(view: &View) -> Vec<Table> {
     }
     parts.extend(own(RATING, &*learned.rating));
     parts.extend(learned.ranking.iter().flat_map(|model| own(RANKING, &**model)));
+    parts.extend(learned.exchange.iter().flat_map(Exchange::tables));
     parts
 }
 

@@ -12,9 +12,10 @@ use super::{
 };
 use crate::learn::blocks::Shared;
 use crate::learn::drift::Drift;
+use crate::learn::exchange::Exchange;
 use crate::learn::intervals::{Intervals, UserErrors};
 use crate::learn::params::{self, Named, RatingScale};
-use crate::learn::tables::{Frozen, Stored, Tables};
+use crate::learn::tables::{Frozen, Matrix, Stored, Tables};
 use crate::learn::{self, LearnedState};
 use crate::publish::history::{HistoryTables, RecentBlock};
 use crate::publish::{Version, View};
@@ -139,8 +140,13 @@ fn assemble(params: &Named, mut tables: Tables, before: &View) -> Result<(Learne
     let rating = model(config.learn.rating, RATING, &scalars.rating)?;
     let ranking = scalars.ranking.as_ref().map(|scalars| model(config.learn.ranking, RANKING, scalars)).transpose()?;
     let (prequential, genres) = (scalars.prequential.clone(), scalars.genres.clone());
+    let models = [Some(&rating), ranking.as_ref()];
+    let width = models.into_iter().flatten().filter_map(|model| model.item_rows()).map(Matrix::width).sum();
+    let exchange = Exchange::read(&mut tables, config.engine.shard, width)?;
     let scale = RatingScale::of(&config);
-    Ok((LearnedState { users, items, genres, rating, ranking, prequential, intervals, errors, drift, scale }, history))
+    let learned =
+        LearnedState { users, items, genres, rating, ranking, prequential, intervals, errors, drift, exchange, scale };
+    Ok((learned, history))
 }
 
 /// What the snapshots of an earlier freshet lack; nothing learned where it is not there.
