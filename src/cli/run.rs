@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{out, snapshots};
 use crate::capture::LogError;
 use crate::capture::producer::{self, Haste, Producer};
-use crate::config::{Config, Role};
+use crate::config::{Config, ConfigError, Problem, Role};
 use crate::engine::{Engine, EngineError};
 use crate::publish::Published;
 use crate::serve::{self, AppState, Kept, Parts, Status};
@@ -85,6 +85,15 @@ impl Service {
         snapshot: Option<&Path>,
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
+        if config.engine.role == Role::All && config.engine.shards > 1 {
+            let problem = Problem::Value {
+                place: "freshet run".to_owned(),
+                key: "engine.role".to_owned(),
+                value: "\"all\"".to_owned(),
+                must: "\"trainer\" or \"server\" (--role) while engine.shards is above 1".to_owned(),
+            };
+            return Err(ConfigError { problems: vec![problem] }.into());
+        }
         // The port first: nothing is to be taken over by a process that cannot serve.
         let guard = serve::Guard::load(&config.serve)?;
         let listener = serve::bind(&config.serve).await?;

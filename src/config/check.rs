@@ -291,7 +291,7 @@ const APART: &str = "another topic than those that events are read from";
 /// What the role must be on the embedded log.
 const EMBEDDED_ROLE: &str = r#""all" while broker.kind is "embedded": servers follow a trainer by a compacted topic, which only Kafka has (set broker.kind = "kafka")"#;
 /// What the number of trainers must be where this process is none of several.
-const ONE_OF_MANY: &str = r#"1, unless engine.role is "trainer" or "server" and store.kind is "mongodb": each of several trainers has a store of its own, where servers find it"#;
+const ONE_OF_MANY: &str = r#"1, unless broker.kind is "kafka" and store.kind is "mongodb": each of several trainers has a store of its own, where servers find it"#;
 /// What several trainers must learn with.
 const ADDS_UP: &str = r#""biased-mf", "biases" or, for ranking, "popularity" while engine.shards is above 1: what trainers learn of an item must add up"#;
 /// What the keys of a scope must be.
@@ -327,7 +327,7 @@ fn is_apart(config: &Config) -> bool {
 
 /// Whether this process can be one of several trainers, or follow them.
 fn may_be_one_of_many(config: &Config) -> bool {
-    let many = config.engine.role != Role::All && config.store.kind == StoreKind::Mongodb;
+    let many = config.broker.kind == BrokerKind::Kafka && config.store.kind == StoreKind::Mongodb;
     config.engine.shards == 1 || many
 }
 

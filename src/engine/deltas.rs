@@ -108,7 +108,7 @@ impl Deltas {
             Some(told) => told.clone(),
             None => self.next(view).await,
         };
-        self.send_blocks(&*producer, commit.seq).await?;
+        self.send_blocks(&*producer, commit.batch).await?;
         commit.sent_at_ms = now_ms();
         let (key, payload) = commit.record();
         let end = self.send(&*producer, vec![Record { key, payload, ..Record::default() }]).await?;
@@ -142,11 +142,11 @@ impl Deltas {
         delta
     }
 
-    async fn send_blocks(&self, producer: &dyn Producer, seq: u64) -> Result<(), Untold> {
+    async fn send_blocks(&self, producer: &dyn Producer, batch: u64) -> Result<(), Untold> {
         let teller = Teller::new(&self.store_id, self.epoch);
         let (mut records, mut bytes) = (Vec::new(), 0);
         for ((part, index), block) in &self.unsent {
-            let (key, payload) = block_record(teller, seq, (part, *index), block);
+            let (key, payload) = block_record(teller, batch, (part, *index), block);
             bytes += payload.len();
             records.push(Record { key, payload, ..Record::default() });
             if bytes >= AT_ONCE {

@@ -20,6 +20,7 @@ use crate::decode::Contributions;
 /// Names of the tables.
 const HEARD: &str = "exchange.heard";
 const ADDED: &str = "exchange.added.";
+const LIKED: &str = "exchange.liked";
 
 /// What was heard of a trainer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,8 +50,11 @@ pub struct Exchange<S: Storage> {
     shard: usize,
     /// By trainer; of this one the number of its own exchanges.
     heard: Vec<Heard>,
-    /// By trainer, shape `(n_items, width)`: the rows of all learners side by side. Those at the end may be missing: zeros.
+    /// By trainer, shape `(n_items, width)`: the rows of all learners side by side, then those of `liked`. Those at the end
+    /// may be missing: zeros.
     added: Vec<Matrix<S>>,
+    /// Positive events of anybody, shape `(n_items, 1)`: what is shown at all, and to those who are not known.
+    liked: Matrix<S>,
     /// Items that were learned here since the own contributions were worked out last, in any order; and whether each is
     /// one, shape `(n_items,)`. Nothing but a list of where to look.
     touched: Vec<u32>,
@@ -61,6 +65,11 @@ pub struct Exchange<S: Storage> {
 pub(super) struct ItemRows<'r>(pub(super) Vec<&'r mut Matrix<Live>>);
 
 impl ItemRows<'_> {
+    /// These and further ones.
+    fn with<'w>(&'w mut self, more: &'w mut Matrix<Live>) -> ItemRows<'w> {
+        ItemRows(self.0.iter_mut().map(|rows| &mut **rows).chain([more]).collect())
+    }
+
     fn width(&self) -> usize {
         self.0.iter().map(|rows| rows.width()).sum()
     }
@@ -98,6 +107,12 @@ impl<S: Storage> Exchange<S> {
         self.shard
     }
 
+    /// Positive events of anybody that an item has had.
+    #[must_use]
+    pub fn liked(&self, item: u32) -> f32 {
+        self.liked.get(item).map_or(0.0, |row| row[0])
+    }
+
     /// What was heard of each trainer.
     #[must_use]
     pub fn heard(&self) -> &[Heard] {
@@ -118,8 +133,22 @@ impl<S: Storage> Exchange<S> {
 impl Exchange<Live> {
     /// One of `shards` trainers, of which none has added anything.
     pub(super) fn new(shard: usize, shards: usize, rows: &ItemRows<'_>) -> Self {
-        let added = (0..shards).map(|_| Matrix::new(rows.width())).collect();
-        Self { shard, heard: vec![Heard::default(); shards], added, touched: Vec::new(), is_touched: Vec::new() }
+        let added = (0..shards).map(|_| Matrix::new(rows.width() + 1)).collect();
+        let (heard, liked) = (vec![Heard::default(); shards], Matrix::new(1));
+        Self { shard, heard, added, liked, touched: Vec::new(), is_touched: Vec::new() }
+    }
+
+    /// Counts a positive event.
+    pub(super) fn like(&mut self, item: u32) {
+        self.liked.grow_to(item, |_, _| ());
+        self.liked.row_mut(item)[0] += 1.0;
+    }
+
+    /// Does something with the rows of the learners and those of `liked`.
+    fn with_all(&mut self, rows: &mut ItemRows<'_>, work: impl FnOnce(&mut Self, &mut ItemRows<'_>)) {
+        let mut liked = std::mem::take(&mut self.liked);
+        work(self, &mut rows.with(&mut liked));
+        self.liked = liked;
     }
 
     /// Notes that an item is learned here.
@@ -136,6 +165,10 @@ impl Exchange<Live> {
     /// Adds what another trainer has added to `items`, in the place of what was known of it. Of a trainer that there is none
     /// of, of this one, and of rows of another width it takes nothing: they cannot be told to anybody here any more.
     pub(super) fn merge(&mut self, told: &Contributions, items: &[u32], rows: &mut ItemRows<'_>) {
+        self.with_all(rows, |own, rows| own.take_over(told, items, rows));
+    }
+
+    fn take_over(&mut self, told: &Contributions, items: &[u32], rows: &mut ItemRows<'_>) {
         let width = rows.width();
         if told.shard == self.shard || told.shard >= self.added.len() || told.rows.len() != items.len() * width {
             return;
@@ -182,6 +215,10 @@ impl Exchange<Live> {
 
     /// Works out what this trainer has added by now, and has every row be the sum again.
     pub(super) fn share(&mut self, rows: &mut ItemRows<'_>) {
+        self.with_all(rows, Self::add_up);
+    }
+
+    fn add_up(&mut self, rows: &mut ItemRows<'_>) {
         let width = rows.width();
         let (mut row, mut sum, mut others) = (Vec::new(), vec![0.0; width], vec![0.0; width]);
         let mut touched = std::mem::take(&mut self.touched);
@@ -206,24 +243,28 @@ impl Exchange<Live> {
 
     pub(super) fn publish(&mut self) -> Exchange<Frozen> {
         let added = self.added.iter_mut().map(Matrix::publish).collect();
-        Exchange { shard: self.shard, heard: self.heard.clone(), added, touched: Vec::new(), is_touched: Vec::new() }
+        let (heard, liked) = (self.heard.clone(), self.liked.publish());
+        Exchange { shard: self.shard, heard, added, liked, touched: Vec::new(), is_touched: Vec::new() }
     }
 }
 
 impl Exchange<Frozen> {
     /// What learns on from here; `rows` are the learners' of the same moment.
-    pub(super) fn thaw(&self, rows: &ItemRows<'_>) -> Exchange<Live> {
+    pub(super) fn thaw(&self, rows: &mut ItemRows<'_>) -> Exchange<Live> {
         let added = self.added.iter().map(Matrix::thaw).collect();
+        let (heard, liked) = (self.heard.clone(), self.liked.thaw());
         let (touched, is_touched) = (Vec::new(), Vec::new());
-        let mut live = Exchange { shard: self.shard, heard: self.heard.clone(), added, touched, is_touched };
-        let (mut row, mut sum) = (Vec::new(), vec![0.0; rows.width()]);
-        for item in 0..rows.len() as u32 {
-            rows.read(item, &mut row);
-            live.sum(item, None, &mut sum);
-            if row != sum {
-                live.touch(item);
+        let mut live = Exchange { shard: self.shard, heard, added, liked, touched, is_touched };
+        live.with_all(rows, |live, rows| {
+            let (mut row, mut sum) = (Vec::new(), vec![0.0; rows.width()]);
+            for item in 0..rows.len() as u32 {
+                rows.read(item, &mut row);
+                live.sum(item, None, &mut sum);
+                if row != sum {
+                    live.touch(item);
+                }
             }
-        }
+        });
         live
     }
 
@@ -237,21 +278,15 @@ impl Exchange<Frozen> {
         changed.map(|item| (item, own.row(item)))
     }
 
-    /// Floats in a row.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.added[self.shard].width()
-    }
-
     /// The parts of a model that it is.
     #[must_use]
     pub fn tables(&self) -> Vec<Table> {
         let heard = Shared::from_iter([Arc::new(self.heard.clone())]);
         let added = self.added.iter().zip(0..).map(|(added, shard)| added.table(format!("{ADDED}{shard}")));
-        [Table::new(HEARD, self.heard.len(), &heard)].into_iter().chain(added).collect()
+        [Table::new(HEARD, self.heard.len(), &heard), self.liked.table(LIKED)].into_iter().chain(added).collect()
     }
 
-    /// That of a stored model; none if it was learned by one trainer.
+    /// That of a stored model, whose learners' rows have `width` floats; none if it was learned by one trainer.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -264,8 +299,9 @@ impl Exchange<Frozen> {
         if heard.len() != shards || shard >= shards {
             return Err(format!("{HEARD} is not of {shards} trainers, of which {shard} is one"));
         }
-        let added =
-            (0..shards).map(|of| Matrix::read(tables, &format!("{ADDED}{of}"), width)).collect::<Result<_, _>>()?;
-        Ok(Some(Self { shard, heard, added, touched: Vec::new(), is_touched: Vec::new() }))
+        let added = (0..shards).map(|of| Matrix::read(tables, &format!("{ADDED}{of}"), width + 1));
+        let added = added.collect::<Result<_, _>>()?;
+        let liked = Matrix::read(tables, LIKED, 1)?;
+        Ok(Some(Self { shard, heard, added, liked, touched: Vec::new(), is_touched: Vec::new() }))
     }
 }

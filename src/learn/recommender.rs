@@ -140,7 +140,7 @@ impl Recommender {
         let mut losses = Losses::new(&config.drift, state.intervals, state.errors.thaw(), state.drift);
         losses.hasten(&mut *rating);
         let mut ranking = state.ranking.map(|ranking| ranking.thaw());
-        let exchange = state.exchange.map(|exchange| exchange.thaw(&item_rows(&mut rating, &mut ranking)));
+        let exchange = state.exchange.map(|exchange| exchange.thaw(&mut item_rows(&mut rating, &mut ranking)));
         Self {
             scale: RatingScale::of(config),
             users: Ids::from_table(state.users),
@@ -203,6 +203,11 @@ impl Recommender {
         for (event, predicted) in dataset.records.0.iter().zip(&predicted) {
             if let Some(ranking) = &mut self.ranking {
                 ranking.learn(event);
+            }
+            if event.positive
+                && let Some(exchange) = &mut self.exchange
+            {
+                exchange.like(event.item);
             }
             outcomes.push(self.score(event, *predicted));
         }

@@ -28,7 +28,7 @@ impl View {
     pub fn standing(&self, user: u32, item: u32) -> Option<Standing> {
         let seen = self.history().seen(user).filter(|seen| !seen.is_empty() && !seen.contains(item))?;
         let query = Query::top(1);
-        if self.history().liked(item) == 0 {
+        if self.liked(item) == 0 {
             return Some(Standing::default());
         }
         let rank = |scores| self.rank_of(scores, seen, &query, item);

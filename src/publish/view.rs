@@ -143,7 +143,7 @@ impl View {
         let products = self.learned.ranking().inner_products(user)?;
         let items = self.learned.items.len() as u32;
         let hidden = query.hidden(seen, items);
-        let may_be_shown = |item| self.history.liked(item) > 0 && !hidden.contains(item);
+        let may_be_shown = |item| self.liked(item) > 0 && !hidden.contains(item);
         let mut best = self.search.best(&products, items, query.offset.saturating_add(query.n), may_be_shown)?;
         best.drain(..query.offset.min(best.len()));
         Some(best)
@@ -172,9 +172,21 @@ impl View {
         vec![0.0; self.learned.items.len()]
     }
 
+    /// The number of positive events of an item: of anybody, whichever trainer learned them.
+    #[must_use]
+    pub fn liked(&self, item: u32) -> u64 {
+        match &self.learned.exchange {
+            Some(exchange) => exchange.liked(item) as u64,
+            None => self.history.liked(item),
+        }
+    }
+
     /// The number of positive events of each item, shape `(n_items,)`.
     #[must_use]
     pub fn popularity(&self) -> Vec<f32> {
+        if let Some(exchange) = &self.learned.exchange {
+            return (0..self.learned.items.len() as u32).map(|item| exchange.liked(item)).collect();
+        }
         let mut scores = Vec::with_capacity(self.learned.items.len());
         for block in &self.history.counts {
             scores.extend(block.iter().map(|liked| *liked as f32));
@@ -229,6 +241,12 @@ impl View {
 
     /// Puts no number in the place of what nobody liked.
     pub(super) fn keep_liked(&self, scores: &mut [f32]) {
+        if self.learned.exchange.is_some() {
+            for (item, score) in (0..).zip(scores) {
+                *score = if self.liked(item) == 0 { f32::NAN } else { *score };
+            }
+            return;
+        }
         for (block, scores) in self.history.counts.iter().zip(scores.chunks_mut(u64::SHARED)) {
             for (liked, score) in block.iter().zip(scores) {
                 *score = if *liked == 0 { f32::NAN } else { *score };

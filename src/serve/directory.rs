@@ -221,7 +221,7 @@ pub(super) async fn items(
 fn item_entry(id: String, index: Option<u32>, known: Option<&Item>, view: &View) -> ItemEntry {
     ItemEntry {
         item: ShownItem::told(id, known),
-        positive_events: index.map_or(0, |index| view.history().liked(index)),
+        positive_events: index.map_or(0, |index| view.liked(index)),
         hidden: known.is_some_and(|item| item.hidden),
     }
 }

@@ -109,7 +109,7 @@ pub(super) async fn map(State(state): State<AppState>, uri: Uri) -> Result<Json<
         item: ShownItem::of(point.item, &view, &catalogue),
         x: point.x,
         y: point.y,
-        events: view.history().liked(point.item),
+        events: view.liked(point.item),
     });
     Ok(Json(MapAnswer { seq: view.version().seq, explained: *explained, items: items.collect() }))
 }

@@ -43,5 +43,6 @@ mod stores;
 mod support;
 mod topics;
 mod traces;
+mod trainers;
 mod verify;
 mod watch;

@@ -145,7 +145,7 @@ fn an_engine_goes_on_with_partitions_that_are_added_and_is_seen_in_its_group() {
         freshet
             .run(&["groups", "describe", &format!("{}x", log.config.broker.group)])
             .exited(1)
-            .told(&["no group", &format!("it has {}", log.config.broker.group)]);
+            .told(&["no group", &format!(" {}", log.config.broker.group)]);
         engine.stop().succeeded();
 
         // The warning is for whoever deletes the wrong one.

@@ -48,7 +48,7 @@ pub(super) struct Following {
     shown: Option<Hash>,
     /// Since when no commit fits.
     wrong_since: Option<Instant>,
-    /// The snapshot, by epoch and `seq`, that was begun anew from since a commit fitted last; zeros for none.
+    /// The snapshot, by epoch and batch, that was begun anew from since a commit fitted last; zeros for none.
     begun_anew: Option<(u64, u64)>,
 }
 
@@ -154,8 +154,8 @@ impl Following {
 
     /// Goes on from a snapshot that is ahead of what is there, or from any if nothing that was told fits.
     async fn take_snapshot(&mut self, loaded: Option<Loaded>) {
-        let snapshot = loaded.as_ref().map_or((0, 0), |Loaded { base, .. }| (base.epoch, base.seq));
-        let own = self.follower.base().map(|base| (base.epoch, base.seq));
+        let snapshot = loaded.as_ref().map_or((0, 0), |Loaded { base, .. }| (base.epoch, base.batch));
+        let own = self.follower.base().map(|base| (base.epoch, base.batch));
         let ahead = own.is_none_or(|own| if own.0 == 0 { snapshot.1 > own.1 } else { snapshot > own });
         let anew = self.is_wrong() && self.begun_anew != Some(snapshot);
         let at_ms = loaded.as_ref().map(|Loaded { version, .. }| version.published_at_ms);
@@ -168,7 +168,10 @@ impl Following {
             }
         }
         if anew {
-            tracing::info!(seq = snapshot.1, "following anew from the newest snapshot and the beginning of the topic");
+            tracing::info!(
+                batch = snapshot.1,
+                "following anew from the newest snapshot and the beginning of the topic"
+            );
             (self.wrong_since, self.begun_anew) = (None, Some(snapshot));
             self.read_from(Start::Beginning);
         } else if self.reader.is_none() {

@@ -15,6 +15,7 @@ pub(super) struct Base {
     /// Epoch of the trainer that told of it.
     pub(super) epoch: u64,
     pub(super) seq: u64,
+    pub(super) batch: u64,
     pub(super) sha256: Hash,
     pub(super) params: Named,
     pub(super) parts: Parts,
@@ -22,8 +23,8 @@ pub(super) struct Base {
 
 impl Base {
     pub(super) fn new(manifest: &Manifest, parts: Parts) -> Self {
-        let Manifest { epoch, seq, sha256, ref params, .. } = *manifest;
-        Self { epoch, seq, sha256, params: params.clone(), parts }
+        let Manifest { epoch, seq, batch, sha256, ref params, .. } = *manifest;
+        Self { epoch, seq, batch, sha256, params: params.clone(), parts }
     }
 }
 
@@ -71,8 +72,8 @@ impl Follower {
 
     /// Goes on from another model. What was told after it still counts.
     pub(super) fn rebase(&mut self, base: Base) {
-        self.pending.keep_after(base.epoch, base.seq);
-        self.staged.keep_after(base.epoch, base.seq);
+        self.pending.keep_after(base.epoch, base.batch);
+        self.staged.keep_after(base.epoch, base.batch);
         self.base = Some(base);
     }
 
@@ -98,8 +99,8 @@ impl Follower {
                 if self.outdated(told.teller) {
                     return Ok(());
                 }
-                let at = (told.teller.epoch, told.seq);
-                let of_base = self.base.as_ref().is_some_and(|base| at <= (base.epoch, base.seq));
+                let at = (told.teller.epoch, told.batch);
+                let of_base = self.base.as_ref().is_some_and(|base| at <= (base.epoch, base.batch));
                 if !of_base {
                     self.pending.add(told);
                 }
@@ -144,19 +145,19 @@ impl Follower {
         let Some(commit) = self.commit.take() else { return Settled::Nothing };
         if let Some(base) = &mut self.base {
             if (commit.seq, commit.sha256) == (base.seq, base.sha256) {
-                base.epoch = commit.epoch;
+                (base.epoch, base.batch) = (commit.epoch, commit.batch);
                 self.staged.clear();
                 return Settled::Current(commit);
             }
             // A snapshot may be ahead of the last that its trainer told.
-            if (commit.epoch, commit.seq) < (base.epoch, base.seq) {
+            if (commit.epoch, commit.batch) < (base.epoch, base.batch) {
                 return Settled::Nothing;
             }
         }
         match self.candidate(&commit) {
             Ok(parts) => {
-                let Commit { epoch, seq, sha256, ref params, .. } = *commit;
-                self.base = Some(Base { epoch, seq, sha256, params: params.clone(), parts });
+                let Commit { epoch, seq, batch, sha256, ref params, .. } = *commit;
+                self.base = Some(Base { epoch, seq, batch, sha256, params: params.clone(), parts });
                 self.staged.clear();
                 Settled::Changed(commit)
             }

@@ -59,6 +59,7 @@ pub(super) struct Sharing {
     arrived: VecDeque<Contributions>,
     /// The view whose own contributions are all on the topic.
     told: Option<Arc<View>>,
+    started: Instant,
     /// When the others were told anything last.
     told_at: Option<Instant>,
     /// One past the last offset that this trainer has written.
@@ -113,6 +114,7 @@ impl Sharing {
             producer: None,
             arrived: VecDeque::new(),
             told: None,
+            started: Instant::now(),
             told_at: None,
             end: 0,
             config: config.clone(),
@@ -143,7 +145,12 @@ impl Sharing {
                         match Told::read(&key, &payload) {
                             Ok(Told::Greeting(heard)) if heard == word => return Ok(()),
                             told => self.take(told).map_err(|reason| {
-                                kafka_link::refused(&self.config.broker, "join the trainers on", reason)
+                                let topic = &self.config.broker.model_topic;
+                                kafka_link::refused(
+                                    &self.config.broker,
+                                    "join the trainers on",
+                                    format!("{topic}: {reason}"),
+                                )
                             })?,
                         }
                     }
@@ -313,6 +320,7 @@ impl Sharing {
             trainers.iter().find(|trainer| trainer.stale_ms().is_none_or(|ms| ms > SILENCE.as_millis() as i64));
         let told = self.told_at.is_some_and(|at| at.elapsed() < SILENCE);
         match silent {
+            Some(Trainer { current_at_ms: None, .. }) if self.started.elapsed() < SILENCE => {}
             Some(_) if self.status.troubles().iter().any(|trouble| trouble.part == Part::Trainers) => {}
             Some(Trainer { shard, current_at_ms: None }) => {
                 self.trouble(format!("trainer {shard} has not said anything yet: start it with engine.shard={shard}"));

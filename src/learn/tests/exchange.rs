@@ -54,7 +54,7 @@ fn rows(state: &LearnedState) -> BTreeMap<String, Vec<u32>> {
     let models = [Some(&*state.rating), state.ranking.as_deref()];
     let row = |item: u32| {
         let rows = models.into_iter().flatten().filter_map(move |model| model.item_rows()?.get(item));
-        rows.flatten().map(|value| value.to_bits()).collect()
+        rows.flatten().copied().chain([exchange(state).liked(item)]).map(f32::to_bits).collect()
     };
     (0..state.items.len() as u32).map(|item| (state.items.name(item).unwrap().to_string(), row(item))).collect()
 }
@@ -188,11 +188,11 @@ fn a_trainer_that_begins_anew_takes_nothing_twice() {
     hear(&mut other, vec![again]);
     assert_eq!(rows(&other.publish()), heard_once);
     let only_one =
-        Contributions { store: 78, items: vec!["i9".into()], rows: vec![1.0; 13], ..told(&one.publish(), None) };
+        Contributions { store: 78, items: vec!["i9".into()], rows: vec![1.0; 14], ..told(&one.publish(), None) };
     hear(&mut other, vec![only_one]);
     let rows = rows(&other.publish());
     assert!(rows["i1"].iter().all(|bits| f32::from_bits(*bits) == 0.0), "what it had added is taken out");
-    assert_eq!(rows["i9"], vec![1.0_f32.to_bits(); 13]);
+    assert_eq!(rows["i9"], vec![1.0_f32.to_bits(); 14]);
 }
 
 #[test]
@@ -200,13 +200,13 @@ fn what_does_not_fit_is_passed_over() {
     let mut one = trainer(MERGED[0], 0);
     one.learn(&batch(&[(1, 1, 5.0)])).unwrap();
     let before = rows(&one.publish());
-    let of = |shard, width| Contributions {
+    let of = |shard, width: usize| Contributions {
         shard,
         items: vec!["i1".into()],
         rows: vec![1.0; width],
         last: true,
         ..Contributions::default()
     };
-    hear(&mut one, vec![of(0, 13), of(3, 13), of(1, 12)]);
+    hear(&mut one, vec![of(0, 14), of(3, 14), of(1, 13)]);
     assert_eq!(rows(&one.publish()), before);
 }

@@ -17,7 +17,7 @@ use crate::publish::{Version, View};
 use crate::store::{Block, Counts, Hash, SNAPSHOT_FORMAT};
 
 /// Format of the records, apart from that of the model in them.
-pub const DELTA_FORMAT: u32 = 1;
+pub const DELTA_FORMAT: u32 = 2;
 
 /// Key of the commits.
 const COMMIT: &[u8] = b"commit";
@@ -121,8 +121,8 @@ impl Teller {
 pub struct ToldBlock {
     /// The trainer.
     pub teller: Teller,
-    /// `seq` of the commit that it belongs to.
-    pub seq: u64,
+    /// Batch of the commit that it belongs to: a model may change without an event, and never without a batch.
+    pub batch: u64,
     /// Name of the part.
     pub part: String,
     /// Place among the part's blocks.
@@ -221,12 +221,12 @@ impl Commit {
 
 /// Key and payload of a block's record.
 #[must_use]
-pub fn block_record(teller: Teller, seq: u64, (part, index): (&str, usize), block: &Block) -> (Vec<u8>, Vec<u8>) {
+pub fn block_record(teller: Teller, batch: u64, (part, index): (&str, usize), block: &Block) -> (Vec<u8>, Vec<u8>) {
     let mut payload = Vec::with_capacity(HEADER + block.bytes.len());
     payload.extend(MAGIC);
     payload.extend(teller.store.to_le_bytes());
     payload.extend(teller.epoch.to_le_bytes());
-    payload.extend(seq.to_le_bytes());
+    payload.extend(batch.to_le_bytes());
     payload.extend(block.hash.0);
     payload.extend(&block.bytes);
     (format!("{BLOCK}{part}/{index}").into_bytes(), payload)
@@ -248,12 +248,12 @@ pub fn read(key: &[u8], payload: &[u8]) -> Result<Told, NotUnderstood> {
     let place = name.strip_prefix(BLOCK).and_then(|place| place.rsplit_once('/'));
     let (part, index) =
         place.and_then(|(part, index)| Some((part, index.parse().ok()?))).ok_or_else(|| damaged("is no trainer's"))?;
-    let (teller, seq, hash, bytes) = header(payload).ok_or_else(|| damaged("does not begin as a block does"))?;
+    let (teller, batch, hash, bytes) = header(payload).ok_or_else(|| damaged("does not begin as a block does"))?;
     if Hash::of(bytes) != hash {
         return Err(damaged("has other bytes than its hash says"));
     }
     let block = Block { hash, bytes: bytes.to_vec() };
-    Ok(Told::Block(ToldBlock { teller, seq, part: part.to_owned(), index, block }))
+    Ok(Told::Block(ToldBlock { teller, batch, part: part.to_owned(), index, block }))
 }
 
 fn read_commit(payload: &[u8]) -> Result<Commit, NotUnderstood> {
@@ -267,15 +267,15 @@ fn read_commit(payload: &[u8]) -> Result<Commit, NotUnderstood> {
     serde_json::from_slice(payload).map_err(damaged)
 }
 
-/// Trainer, `seq`, hash and bytes of a block's payload.
+/// Trainer, batch, hash and bytes of a block's payload.
 fn header(payload: &[u8]) -> Option<(Teller, u64, Hash, &[u8])> {
     let (magic, rest) = payload.split_first_chunk::<4>()?;
     let (store, rest) = rest.split_first_chunk::<8>()?;
     let (epoch, rest) = rest.split_first_chunk::<8>()?;
-    let (seq, rest) = rest.split_first_chunk::<8>()?;
+    let (batch, rest) = rest.split_first_chunk::<8>()?;
     let (hash, bytes) = rest.split_first_chunk::<32>()?;
     let teller = Teller { store: u64::from_le_bytes(*store), epoch: u64::from_le_bytes(*epoch) };
-    (magic == MAGIC).then(|| (teller, u64::from_le_bytes(*seq), Hash(*hash), bytes))
+    (magic == MAGIC).then(|| (teller, u64::from_le_bytes(*batch), Hash(*hash), bytes))
 }
 
 /// Blocks that were told and are not yet part of a model: the newest of each place.
@@ -285,15 +285,15 @@ pub struct Changes(BTreeMap<(String, usize), Change>);
 #[derive(Clone, Debug)]
 struct Change {
     epoch: u64,
-    seq: u64,
+    batch: u64,
     block: Arc<Block>,
 }
 
 impl Changes {
     /// Adds a block, in the place of an older one.
     pub fn add(&mut self, told: ToldBlock) {
-        let ToldBlock { teller: Teller { epoch, .. }, seq, part, index, block } = told;
-        self.0.insert((part, index), Change { epoch, seq, block: Arc::new(block) });
+        let ToldBlock { teller: Teller { epoch, .. }, batch, part, index, block } = told;
+        self.0.insert((part, index), Change { epoch, batch, block: Arc::new(block) });
     }
 
     /// Adds all of `newer`, which is empty then.
@@ -301,9 +301,9 @@ impl Changes {
         self.0.append(&mut newer.0);
     }
 
-    /// Keeps what was told after the model of this epoch and `seq`.
-    pub fn keep_after(&mut self, epoch: u64, seq: u64) {
-        self.0.retain(|_, change| change.epoch > epoch || change.epoch == epoch && change.seq > seq);
+    /// Keeps what was told after the model of this epoch and batch.
+    pub fn keep_after(&mut self, epoch: u64, batch: u64) {
+        self.0.retain(|_, change| (change.epoch, change.batch) > (epoch, batch));
     }
 
     /// Forgets all.

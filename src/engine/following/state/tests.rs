@@ -80,11 +80,11 @@ impl Trainer {
 
     /// The records of what has changed since the last call, the commit last.
     fn tell(&mut self) -> Records {
-        let (delta, seq) = (self.encoder.delta(&self.view), self.view.version().seq);
+        let (delta, Version { seq, batch, .. }) = (self.encoder.delta(&self.view), self.view.version().clone());
         let mut commit = Commit::of(&self.view, &delta, params::named(&self.config), (self.store, self.epoch));
         commit.after = std::mem::replace(&mut self.after, seq);
         let block = |one: &crate::store::snapshot::Changed| {
-            block_record(Teller::new(self.store, self.epoch), seq, (&one.part, one.index), &one.block)
+            block_record(Teller::new(self.store, self.epoch), batch, (&one.part, one.index), &one.block)
         };
         delta.changed.iter().map(block).chain([commit.record()]).collect()
     }

@@ -8,7 +8,7 @@ fn a_block_is_read_back_and_one_that_was_damaged_is_not() {
     let block = Block { hash: Hash::of(b"rows"), bytes: b"rows".to_vec() };
     let (key, mut payload) = block_record(teller, 40, ("rating.user_factors", 17), &block);
     assert_eq!(key, b"block/rating.user_factors/17");
-    let told = ToldBlock { teller, seq: 40, part: "rating.user_factors".into(), index: 17, block };
+    let told = ToldBlock { teller, batch: 40, part: "rating.user_factors".into(), index: 17, block };
     assert_eq!(read(&key, &payload), Ok(Told::Block(told)));
     *payload.last_mut().unwrap() ^= 1;
     for (key, payload, part) in [
