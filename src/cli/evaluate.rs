@@ -29,6 +29,7 @@ use crate::shutdown::{self, Interrupted};
                         freshet evaluate lastfm --protocol topn --plot lastfm.html --json lastfm.json\n  \
                         freshet evaluate clicks.ndjson --protocol topn --order time --learner item-knn\n  \
                         freshet evaluate ml-100k --protocol rating --learner biases --set biases.rate=0.1\n  \
+                        freshet evaluate ml-100k --protocol rating --learner biased-mf --trainers 2 --trainers 4\n  \
                         freshet evaluate ml-100k --protocol rating --inject drift=100%@50000 --set drift.boost=4")]
 pub(super) struct Args {
     /// ml-100k, lastfm, sample, a .csv or .ndjson file, a folder with a known set, or - for NDJSON on stdin.
@@ -57,6 +58,14 @@ pub(super) struct Args {
     /// stands twice: one that only watches, and one that learns faster for a while after a detection.
     #[arg(long, value_name = "drift=RATE[@ROW]", value_parser = drift)]
     inject: Option<Injection>,
+    /// Measure learners whose items add up (biased-mf, biases, popularity) with this many trainers too; may be repeated.
+    ///
+    /// Trainers share the users, and hear after every --share-events events what the others have added to items.
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..=64))]
+    trainers: Vec<usize>,
+    /// Events of anybody between two exchanges of --trainers.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    share_events: u64,
     /// Most rows of the stream.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
@@ -151,6 +160,8 @@ impl Args {
             learners: self.learners.clone(),
             baselines: !self.no_baselines,
             inject: self.inject,
+            trainers: self.trainers.clone(),
+            share_events: self.share_events,
         }
     }
 }

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use super::error::EvaluateError;
 use super::{Protocol, Request};
 use crate::config::{Config, LearnerKind};
+use crate::learn::trainers::Trainers;
 use crate::learn::{Learner, build};
 
 /// A learner, and the configuration it is built of.
@@ -19,13 +20,15 @@ pub(super) struct Contender {
     pub(super) kind: LearnerKind,
     /// Its parameters.
     pub(super) config: Config,
+    /// Trainers that share the users, and events between their exchanges; none for one that learns all of them.
+    pub(super) trainers: Option<(usize, u64)>,
 }
 
 impl Contender {
     fn new(kind: LearnerKind, config: &Config) -> Self {
         let equal = kind == LearnerKind::ItemKnn && config.item_knn.half_life <= 0.0;
         let name = if equal { format!("{}-equal", kind.name()) } else { kind.name() };
-        Self { name, kind, config: config.clone() }
+        Self { name, kind, config: config.clone(), trainers: None }
     }
 
     /// The similarity baseline with another half-life.
@@ -40,6 +43,11 @@ impl Contender {
     /// # Errors
     /// If one of its parameters is out of its range.
     pub(super) fn build(&self) -> Result<Box<dyn Learner>, EvaluateError> {
+        if let Some((shards, every)) = self.trainers
+            && let Some(trainers) = Trainers::new(self.kind, &self.config, shards, every)?
+        {
+            return Ok(Box::new(trainers));
+        }
         Ok(build(self.kind, &self.config)?)
     }
 }
@@ -58,6 +66,19 @@ pub(super) fn contenders(request: &Request, config: &Config) -> Result<Vec<Conte
     if request.baselines {
         all.extend(baselines(request.protocol, config));
     }
+    let shared = |contender: &Contender| {
+        let Contender { name, kind, config, .. } = contender;
+        let adds_up = kind.adds_up().then_some(&request.trainers).into_iter().flatten();
+        let several = |of: &usize| Contender {
+            name: format!("{name} of {of} trainers"),
+            kind: *kind,
+            config: config.clone(),
+            trainers: Some((*of, request.share_events)),
+        };
+        adds_up.map(several).collect::<Vec<_>>()
+    };
+    let several: Vec<Contender> = all.iter().flat_map(shared).collect();
+    all.extend(several);
     let mut chosen: Vec<Contender> = Vec::new();
     for contender in all {
         if chosen.iter().all(|other| other.name != contender.name) {
@@ -77,7 +98,8 @@ fn with_and_without_boost(contender: Contender) -> impl Iterator<Item = Contende
     watching.drift.boost = 1.0;
     let boosts = contender.config.drift.boost > 1.0;
     let boosted = Contender { name: format!("{} boosted", contender.name), ..contender };
-    let watching = Contender { name: boosted.name.replace(" boosted", ""), kind: boosted.kind, config: watching };
+    let (name, kind, trainers) = (boosted.name.replace(" boosted", ""), boosted.kind, boosted.trainers);
+    let watching = Contender { name, kind, config: watching, trainers };
     std::iter::once(watching).chain(boosts.then_some(boosted))
 }
 
@@ -138,6 +160,14 @@ mod tests {
         assert_eq!(names(&request, &config), all);
         request.baselines = false;
         assert_eq!(names(&request, &config), ["random", "biases"]);
+    }
+
+    #[test]
+    fn learners_whose_items_add_up_stand_again_with_each_number_of_trainers() {
+        let learners = vec![LearnerKind::BiasedMf, LearnerKind::ItemKnn];
+        let request = Request { learners, baselines: false, trainers: vec![2, 4], ..request(Protocol::Topn) };
+        let all = ["biased-mf", "item-knn", "biased-mf of 2 trainers", "biased-mf of 4 trainers"];
+        assert_eq!(names(&request, &Config::default()), all);
     }
 
     #[test]

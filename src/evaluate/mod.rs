@@ -79,6 +79,10 @@ pub struct Request {
     /// Under the rating protocol: drift that is injected into the stream, which learners are then watched on, each with and
     /// without `drift.boost` if that is above 1.
     pub inject: Option<Injection>,
+    /// Numbers of trainers that each learner whose items add up is also measured with.
+    pub trainers: Vec<usize>,
+    /// Events of anybody between two exchanges of what several trainers have added to items.
+    pub share_events: u64,
 }
 
 /// Evaluates learners on a data set; `progress` is told how far it is.
@@ -155,6 +159,8 @@ pub(crate) mod testing {
             learners: Vec::new(),
             baselines: true,
             inject: None,
+            trainers: Vec::new(),
+            share_events: 1000,
         }
     }
 }

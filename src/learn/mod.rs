@@ -20,6 +20,7 @@ pub mod ranking;
 pub mod rating;
 mod recommender;
 pub mod tables;
+pub mod trainers;
 
 use std::fmt::Debug;
 use std::sync::Arc;

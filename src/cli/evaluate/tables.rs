@@ -186,6 +186,8 @@ mod tests {
             learners: Vec::new(),
             baselines: true,
             inject: None,
+            trainers: Vec::new(),
+            share_events: 1000,
         };
         let mut found = evaluate(sample::sample(1, 400), &request, &Config::default(), &mut |_| ()).unwrap();
         found.learners[1].non_finite = 1_234;

@@ -18,8 +18,12 @@ fn stream(rows: Vec<Interaction>, all_ratings: bool) -> Stream {
 
 /// Ranks by popularity.
 fn ranks(stream: &Stream) -> (Vec<f64>, Run) {
-    let contender =
-        Contender { name: "popularity".to_owned(), kind: LearnerKind::Popularity, config: Config::default() };
+    let contender = Contender {
+        name: "popularity".to_owned(),
+        kind: LearnerKind::Popularity,
+        config: Config::default(),
+        trainers: None,
+    };
     let mut found = run(stream, &Plan::new(stream), &contender, &mut |_| ()).unwrap();
     (std::mem::take(&mut found.outcomes), found)
 }
@@ -115,7 +119,7 @@ fn assert_served_is_measured(config: &Config) {
     let rows: Vec<Interaction> = sample::sample(7, 2_500).described().rows.collect::<Result<_, _>>().unwrap();
     let stream = stream(rows.clone(), true);
     let kind = config.learn.ranking;
-    let contender = Contender { name: kind.name(), kind, config: config.clone() };
+    let contender = Contender { name: kind.name(), kind, config: config.clone(), trainers: None };
     let (mut learner, mut candidates) = (contender.build().unwrap(), Candidates::new(&stream));
     let mut recommender = Recommender::new(config).unwrap();
     let mut publisher = Publisher::new(Published::default(), View::default());

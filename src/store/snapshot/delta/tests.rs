@@ -37,7 +37,7 @@ fn a_commit_is_read_back_bit_for_bit_and_one_of_another_version_says_which() {
         text.contains("the trainer is freshet 9.9.9 and writes format 99") && text.contains("same version"),
         "{text}"
     );
-    let unknown = br#"{"delta_format":2,"format":2,"freshet":"9.9.9","wings":2}"#;
-    assert!(matches!(read(&key, unknown), Err(NotUnderstood::Version { delta_format: 2, .. })));
+    let unknown = br#"{"delta_format":3,"format":2,"freshet":"9.9.9","wings":2}"#;
+    assert!(matches!(read(&key, unknown), Err(NotUnderstood::Version { delta_format: 3, .. })));
     assert!(matches!(read(&key, b"{}"), Err(NotUnderstood::Damaged(_))));
 }
