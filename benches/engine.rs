@@ -5,8 +5,8 @@
 //! and outside any transaction. The rest are its stages, each alone, in the order of the data: `insert` and `commit` are
 //! the two halves of the transactions, one at a time, and `store` is what the engine does, `store.write_lanes` at a time.
 //! Every round measures each once, so that drift hits all alike; that, and servers beside the measured process, is why
-//! Criterion does not run this one. Expected: the whole path at 0.6 of the rate of `insert_many` where all cores are busy
-//! with other work too, and more where they are not, since lanes then overlap.
+//! Criterion does not run this one. Expected: the whole path at nine tenths of the rate of `insert_many` and more, since lanes
+//! overlap; 0.6 where all cores are busy with other work too.
 //!
 //! `make bench ARGS="--bench engine"` (it installs the servers)
 
