@@ -184,8 +184,9 @@ function show() {
   const over = $("span-all").checked ? "all" : "window",
     errorsOver = learning[over] ?? {},
     ranked = learning.ranking?.[over];
-  errors(errorsOver);
-  ranking(ranked);
+  // Where nothing was judged, as on a server, there is nothing to tell.
+  errors(errorsOver.events ? errorsOver : {});
+  ranking(ranked?.ranked ? ranked : {});
   const listens = counted() && !errorsOver.events,
     lists = whole(ranked?.ranked ?? 0);
   say(

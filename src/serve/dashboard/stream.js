@@ -78,7 +78,9 @@ function part(id, name, trouble, fine) {
 function parts(now) {
   const of = name => now.troubles?.find(trouble => trouble.part === name);
   const bad = ["failed", "stopping"].includes(now.phase);
-  part("part-engine", "Engine", bad ? { reason: now.phase } : null, now.phase === "running" ? "learning" : now.phase);
+  // A server learns nothing: it answers from what its trainer has learned.
+  const running = store.hello?.role === "server" ? "following" : "learning";
+  part("part-engine", "Engine", bad ? { reason: now.phase } : null, now.phase === "running" ? running : now.phase);
   part("part-log", "Log (Kafka or embedded)", of("log"), "answers");
   part("part-store", "Store (MongoDB or embedded)", of("store"), "answers");
 }

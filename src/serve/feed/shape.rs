@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::capture::control::Shown as Replay;
+use crate::config::Role;
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::learn;
@@ -30,6 +31,8 @@ const WARNINGS: usize = 20;
 pub(super) struct Hello {
     name: String,
     version: &'static str,
+    /// What the process does.
+    role: Role,
     started_at_ms: i64,
     params: BTreeMap<String, serde_json::Value>,
     scale: Scale,
@@ -56,6 +59,7 @@ impl Hello {
         Self {
             name: identity.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
+            role: status.role,
             started_at_ms: process::started_at_ms(),
             params: identity.params.clone(),
             scale: Scale {
