@@ -133,6 +133,7 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("serve.idle_timeout", Range::Time("1ms", "1h")),
     ("engine.shards", Range::Whole(1, 64)),
     ("engine.shard", Range::Whole(0, 63)),
+    ("engine.share_events", Range::Whole(1, 1_000_000)),
     ("engine.share_every", Range::Time("10ms", "10s")),
     ("engine.delta_every", Range::Time("10ms", "10s")),
     ("engine.max_staleness", Range::Time("0s", "24h")),

@@ -296,6 +296,8 @@ pub struct EngineConfig {
     /// Time between two exchanges of what trainers have learned of items.
     #[serde(with = "duration")]
     pub share_every: Duration,
+    /// Events of a trainer after which an exchange does not wait for that.
+    pub share_events: u64,
     /// Shortest time between two deltas of a trainer.
     #[serde(with = "duration")]
     pub delta_every: Duration,

@@ -15,6 +15,7 @@ use super::log_watch::LogWatch;
 use super::place::Place;
 use super::spans::Gathered;
 use crate::capture::LogError;
+use crate::config::EngineConfig;
 use crate::consume::lag;
 use crate::consume::{Consumer, Offsets, Polled, RawEvent};
 use crate::decode::{Contributions, Decoder};
@@ -51,18 +52,20 @@ pub(super) struct Intake {
 pub(super) struct Shared {
     contributions: mpsc::Receiver<Contributions>,
     due: Interval,
+    /// Events after which they are due sooner.
+    most: u64,
 }
 
 impl Shared {
-    pub(super) fn new(contributions: mpsc::Receiver<Contributions>, every: Duration) -> Self {
-        let mut due = interval(every);
+    pub(super) fn new(contributions: mpsc::Receiver<Contributions>, config: &EngineConfig) -> Self {
+        let mut due = interval(config.share_every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { contributions, due }
+        Self { contributions, due, most: config.share_events }
     }
 
     /// What comes next: contributions, or none when the own ones are due. Safe to cancel.
     async fn next(shared: &mut Option<Self>) -> Option<Contributions> {
-        let Some(Self { contributions, due }) = shared else { return std::future::pending().await };
+        let Some(Self { contributions, due, .. }) = shared else { return std::future::pending().await };
         tokio::select! {
             biased;
             _ = due.tick() => None,
@@ -153,12 +156,15 @@ impl Intake {
             let decoded = self.decoder.decode(&record);
             let batch = self.gatherer.push(now, record, decoded);
             self.keep(batch);
+            if self.shared.as_ref().is_some_and(|shared| self.gatherer.unshared() >= shared.most) {
+                self.share();
+            }
         }
     }
 
     /// Has what was learned of items since the last time be worked out, if any was.
     fn share(&mut self) {
-        if self.shared.is_some() && self.gatherer.is_unshared() {
+        if self.shared.is_some() && self.gatherer.unshared() > 0 {
             let batch = self.gatherer.close_and_share(Instant::now());
             self.keep(Some(batch));
         }

@@ -199,7 +199,7 @@ impl Engine {
             waiting: intake::Waiting::default(),
             batches,
             committable,
-            shared: sharing.is_some().then(|| intake::Shared::new(contributions, self.config.engine.share_every)),
+            shared: sharing.is_some().then(|| intake::Shared::new(contributions, &self.config.engine)),
             log: log_watch::LogWatch::new(Arc::clone(&self.status)),
         };
         let learning = learning::Learning {

@@ -98,8 +98,8 @@ pub struct Gatherer {
     window: Window,
     ids: RecentIds,
     duplicates: u64,
-    /// Whether events came since what this trainer has added to items was worked out last.
-    unshared: bool,
+    /// Events since what this trainer has added to items was worked out last.
+    unshared: u64,
 }
 
 impl Gatherer {
@@ -117,7 +117,7 @@ impl Gatherer {
             ids: RecentIds::new(config.id_window, ids),
             duplicates: 0,
             // Of the events before the start it is not known.
-            unshared: true,
+            unshared: 1,
         }
     }
 
@@ -137,7 +137,7 @@ impl Gatherer {
         match decoded.map(Into::into).and_then(|decoded| self.unlike_before(decoded)) {
             Ok(Decoded::Event(event)) => {
                 self.open.traces.extend(raw.trace.map(|trace| (self.open.seqs().end, trace)));
-                self.unshared = true;
+                self.unshared += 1;
                 self.open.events.push(event);
                 self.open.logged_ms.push(raw.timestamp_ms);
             }
@@ -159,13 +159,13 @@ impl Gatherer {
     /// Hands out the open batch, after which this trainer works out what it has added to items.
     pub fn close_and_share(&mut self, now: Instant) -> MicroBatch {
         self.open.shares = true;
-        self.unshared = false;
+        self.unshared = 0;
         self.close(now)
     }
 
-    /// Whether events came since the last call of [`Gatherer::close_and_share`].
+    /// Events since the last call of [`Gatherer::close_and_share`]; at least one before the first.
     #[must_use]
-    pub fn is_unshared(&self) -> bool {
+    pub fn unshared(&self) -> u64 {
         self.unshared
     }
 
