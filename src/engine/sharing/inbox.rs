@@ -72,6 +72,10 @@ impl Inbox {
 
     fn commit(&mut self, shard: usize, commit: Commit) -> Result<Vec<Contributions>, String> {
         if common(commit.params.clone()) != self.params {
+            if shard == self.shard {
+                // It was another one before: what it told then is in its place no longer.
+                return Ok(Vec::new());
+            }
             let theirs = params::flags(&common(commit.params), &self.params);
             let freshet = commit.freshet;
             return Err(format!(
