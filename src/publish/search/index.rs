@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::chunk::{Asked, Chunk, ROWS, Scan, scan};
+use super::follow::Index;
 use crate::learn::dot;
 use crate::learn::tables::{Frozen, Matrix};
 
@@ -12,8 +13,7 @@ const GROWN: f64 = 1.25;
 /// Items in chunks, those whose scores can be large first.
 #[derive(Clone, Debug)]
 pub(super) struct ItemIndex {
-    /// The rows that it is of, each the factors of an item and its bias.
-    pub(super) items: Matrix<Frozen>,
+    items: Matrix<Frozen>,
     chunks: Vec<Arc<Chunk>>,
     /// Items by their place in the chunks.
     order: Vec<u32>,
@@ -23,9 +23,8 @@ pub(super) struct ItemIndex {
     ordered: usize,
 }
 
-impl ItemIndex {
-    /// An index of all items; in the best order for users whose factors have the length `reach`.
-    pub(super) fn new(items: &Matrix<Frozen>, reach: f32) -> Self {
+impl Index for ItemIndex {
+    fn of(items: &Matrix<Frozen>, reach: f32) -> Self {
         let mut order: Vec<(f32, u32)> =
             (0..).zip(items.rows()).map(|(item, row)| (largest(row, reach), item)).collect();
         order.sort_unstable_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
@@ -43,10 +42,9 @@ impl ItemIndex {
         index
     }
 
-    /// The index of these rows, by what has changed.
-    pub(super) fn updated(&self, items: &Matrix<Frozen>, reach: f32) -> Self {
+    fn updated(&self, items: &Matrix<Frozen>, reach: f32) -> Self {
         if items.len() as f64 > self.ordered as f64 * GROWN || items.len() < self.items.len() {
-            return Self::new(items, reach);
+            return Self::of(items, reach);
         }
         let mut index = self.clone();
         for item in items.changed_since(&self.items) {
@@ -62,6 +60,12 @@ impl ItemIndex {
         index
     }
 
+    fn items(&self) -> &Matrix<Frozen> {
+        &self.items
+    }
+}
+
+impl ItemIndex {
     fn append(&mut self, item: u32, row: &[f32]) {
         let place = self.order.len();
         self.order.push(item);
