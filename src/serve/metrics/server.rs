@@ -17,9 +17,10 @@ pub(super) fn encode_searches(out: &mut Families<'_>, searches: &SearchFigures) 
     out.counters("freshet_lists", "Lists of known users, by how they were found", ways)?;
     let compared = [(vec![], searches.compared)];
     out.counters("freshet_lists_compared", "Approximate lists that were compared with the exact ones", compared)?;
-    let recall = searches.recall.map(|recall| (vec![], recall));
-    let help = "Share of the best items that approximate lists have, over the newest thousand that were compared";
-    out.gauges("freshet_list_recall", help, None, recall)
+    // What is exact has them all; of what is not, nothing is known before the first comparison.
+    let recall = searches.recall.or((searches.kind == SearchKind::Exact).then_some(1.0));
+    let help = "Share of the best items that lists have: the newest thousand approximate ones that were compared; 1 if all are exact";
+    out.gauges("freshet_list_recall", help, None, recall.map(|recall| (vec![], recall)))
 }
 
 pub(super) fn encode(out: &mut Families<'_>, status: &Status) -> fmt::Result {
