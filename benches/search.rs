@@ -11,7 +11,7 @@
 //!
 //! faiss and numpy are installed by `make peers`; without them our figures stand alone.
 //!
-//! `cargo bench --bench search`, or with sizes: `cargo bench --bench search -- 20000x64 approximate=128`
+//! `cargo bench --bench search`, or with sizes: `cargo bench --bench search -- 20000x64 approximate=128`, `-- 200000x64=learned`
 
 #![allow(clippy::unwrap_used, reason = "a bench that fails has nothing to report")]
 
@@ -61,7 +61,8 @@ fn main() {
     );
     for (items, factors) in SIZES {
         for kind in ["random", "learned"] {
-            if wanted.is_empty() || wanted.contains(&format!("{items}x{factors}")) {
+            let (size, of) = (format!("{items}x{factors}"), format!("{items}x{factors}={kind}"));
+            if wanted.is_empty() || wanted.contains(&size) || wanted.contains(&of) {
                 compare(items, factors, kind, bandwidth, breadth);
             }
         }
