@@ -11,6 +11,7 @@
 mod chunk;
 mod follow;
 mod graph;
+mod head;
 mod index;
 mod recall;
 
@@ -21,7 +22,7 @@ use super::topn::{Best, Scored};
 use crate::config::{SearchKind, ServeConfig};
 use crate::learn::InnerProducts;
 
-use chunk::{Asked, Scan};
+use chunk::Scan;
 use follow::{Followed, Prepared};
 use graph::ItemGraph;
 use index::ItemIndex;
@@ -95,8 +96,8 @@ impl Search {
         let mut found = Found::new(products, n, may_be_shown);
         found.look_at_changed(&prepared, n_items);
         if n > 0 {
-            let asked = Asked::new(products.user, products.base);
-            prepared.index.scan(&asked, &mut Scanned { found: &mut found, prepared: &prepared });
+            let mut scanned = Scanned { found: &mut found, prepared: &prepared };
+            prepared.index.scan(products.user, products.base, &mut scanned);
         }
         Some(found.best.into_sorted())
     }

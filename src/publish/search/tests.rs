@@ -207,3 +207,45 @@ fn recall_is_measured_beside() {
     Search::default().compare_beside(&scored(0..4), || || unreachable!());
     assert_eq!(Search::default().figures().kind, SearchKind::Exact);
 }
+
+/// Rows of many factors that are long in a few directions, and a little in all.
+fn fill_along(random: &mut Pcg64, directions: &[Vec<f32>], row: &mut [f32]) {
+    let size = random.random_range(0.0_f32..1.0).powi(4);
+    row.fill_with(|| 0.05 * normal(random));
+    for direction in directions {
+        let part = size * normal(random);
+        row.iter_mut().zip(direction).for_each(|(value, along)| *value += part * along);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn few_directions_of_many_factors_leave_nothing_out(seed in any::<u64>(), few in 1..12_usize, odd in 0..3_usize) {
+        let factors = 128 + odd;
+        let random = &mut Pcg64::seed_from_u64(seed);
+        let directions: Vec<Vec<f32>> =
+            (0..few).map(|_| (0..=factors).map(|_| 0.2 * normal(random)).collect()).collect();
+        let mut live = Matrix::<Live>::new(factors + 1);
+        live.grow_to(1_099, |_, row| fill_along(random, &directions, row));
+        let search = Search::default();
+        for round in 0..3 {
+            let mut user = vec![0.0; factors];
+            fill_along(random, &directions, &mut user);
+            let rows = live.publish();
+            let products = InnerProducts { base: 4.0 * normal(random), user: &user, items: &rows };
+            if round != 1 {
+                search.refresh(&products);
+            }
+            prop_assert!(search.index.newest.load().as_ref().is_some_and(|newest| newest.index.has_head()));
+            let found = search.best(&products, 1_100, 10, |item| item % 5 != 0);
+            prop_assert_eq!(bits(found), bits(Some(sorted(&products, 1_100, 10, |item| item % 5 != 0))));
+            // What comes later may be long in other directions.
+            for _ in 0..100 {
+                let item = random.random_range(0..1_100);
+                live.row_mut(item).fill_with(|| 0.2 * normal(random));
+            }
+        }
+    }
+}
