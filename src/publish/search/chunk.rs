@@ -150,7 +150,16 @@ pub(super) fn scan<S: Scan>(whole: Part<'_>, heads: Option<Part<'_>>, scan: &mut
     if let Some(simd) = pulp::x86::V3::try_new() {
         return simd.vectorize(
             #[inline(always)]
-            || scan_with(whole, heads, scan, |codes, pairs| products_avx2(simd, codes, pairs)),
+            || {
+                // Called twice, and compiled for these instructions only where it is inlined.
+                scan_with(
+                    whole,
+                    heads,
+                    scan,
+                    #[inline(always)]
+                    |codes, pairs| products_avx2(simd, codes, pairs),
+                );
+            },
         );
     }
     scan_with(whole, heads, scan, products);
