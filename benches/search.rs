@@ -6,9 +6,12 @@
 //! the same rows and users, without leaving anything out. All take their turns in every round. `bandwidth` is what a query
 //! would take at least if it read all factors in single precision, at the speed that this core reads memory.
 //!
+//! With `approximate=EF` the graph of `serve.search = "approximate"` takes its turns too: its queries a second, how many
+//! of the ten best it finds, how long it takes to make and how much memory. That takes minutes to an hour where items are many.
+//!
 //! faiss and numpy are installed by `make peers`; without them our figures stand alone.
 //!
-//! `cargo bench --bench search`, or with sizes: `cargo bench --bench search -- 20000x64`
+//! `cargo bench --bench search`, or with sizes: `cargo bench --bench search -- 20000x64 approximate=128`, `-- 200000x64=learned`
 
 #![allow(clippy::unwrap_used, reason = "a bench that fails has nothing to report")]
 
@@ -21,10 +24,12 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use freshet::config::SearchKind;
 use freshet::gather::MicroBatch;
 use freshet::learn::Recommender;
 use freshet::publish::Scored;
-use freshet::publish::{Published, Publisher, Query, Version, View, top_n};
+use freshet::publish::{Published, Publisher, Query, Readers, Search, Version, View, top_n};
+use freshet::serve::resident_bytes;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
@@ -46,6 +51,8 @@ const READ: usize = 1 << 27;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let breadth = wanted.iter().find_map(|word| word.strip_prefix("approximate=")).map(|ef| ef.parse().unwrap());
+    let wanted: Vec<String> = wanted.into_iter().filter(|word| !word.starts_with("approximate=")).collect();
     let bandwidth = bandwidth();
     println!("this core reads memory at {:.1} GB/s", bandwidth / 1e9);
     println!(
@@ -54,8 +61,9 @@ fn main() {
     );
     for (items, factors) in SIZES {
         for kind in ["random", "learned"] {
-            if wanted.is_empty() || wanted.contains(&format!("{items}x{factors}")) {
-                compare(items, factors, kind, bandwidth);
+            let (size, of) = (format!("{items}x{factors}"), format!("{items}x{factors}={kind}"));
+            if wanted.is_empty() || wanted.contains(&size) || wanted.contains(&of) {
+                compare(items, factors, kind, bandwidth, breadth);
             }
         }
     }
@@ -81,7 +89,7 @@ fn median(mut all: Vec<f64>) -> f64 {
     all[all.len() / 2]
 }
 
-fn compare(items: usize, factors: usize, kind: &str, bandwidth: f64) {
+fn compare(items: usize, factors: usize, kind: &str, bandwidth: f64, breadth: Option<usize>) {
     let view = if kind == "random" { random(items, factors) } else { learned(items, factors) };
     let users: Vec<String> = (0..USERS).map(|user| format!("u{user}")).collect();
     view.prepare_search();
@@ -91,13 +99,11 @@ fn compare(items: usize, factors: usize, kind: &str, bandwidth: f64) {
     let file = write(&view, &users);
     let mut peers: Vec<Option<Peer>> = ["faiss", "numpy"].map(|name| Peer::start(name, &file, factors + 1)).into();
     let queries = if items * factors > 2_000_000 { USERS } else { USERS * 20 };
-    let (mut ours, mut theirs) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let near = breadth.map(|breadth| Near::of(&view, breadth));
+    let (mut ours, mut nearly, mut theirs) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     for _ in 0..ROUNDS {
-        let start = Instant::now();
-        for user in users.iter().cycle().take(queries) {
-            black_box(view.recommend(user, &Query::top(N)));
-        }
-        ours.push(queries as f64 / start.elapsed().as_secs_f64());
+        ours.push(rate(&view, &users, queries));
+        nearly.extend(near.as_ref().map(|near| rate(&near.view, &users, queries)));
         for (peer, rates) in peers.iter_mut().zip(&mut theirs) {
             rates.extend(peer.as_mut().map(|peer| peer.rate(queries)));
         }
@@ -110,6 +116,56 @@ fn compare(items: usize, factors: usize, kind: &str, bandwidth: f64) {
     let (size, mib) = (format!("{items} x {factors}"), view.search_bytes() as f64 / f64::from(1 << 20));
     let ratio = ours / faiss;
     println!("{size:>16} {kind:>8} {ours:>12.0} {faiss:>12.0} {numpy:>12.0} {limit:>12.0} {ratio:>12.2} {mib:>12.1}");
+    if let Some(near) = near {
+        near.tell(median(nearly), ours, &view, &users);
+    }
+}
+
+/// Queries a second.
+fn rate(view: &View, users: &[String], queries: usize) -> f64 {
+    let start = Instant::now();
+    for user in users.iter().cycle().take(queries) {
+        black_box(view.recommend(user, &Query::top(N)));
+    }
+    queries as f64 / start.elapsed().as_secs_f64()
+}
+
+/// A view that is searched by the graph.
+struct Near {
+    view: Arc<View>,
+    breadth: usize,
+    seconds: f64,
+    mib: f64,
+}
+
+impl Near {
+    fn of(view: &View, breadth: usize) -> Self {
+        let mut config = freshet::config::Config::default().serve;
+        (config.search, config.search_ef) = (SearchKind::Approximate, breadth);
+        let view = Readers::searching(Search::new(&config)).store(view.clone());
+        let (start, before) = (Instant::now(), resident_bytes().unwrap());
+        view.prepare_search();
+        let grown = resident_bytes().unwrap().saturating_sub(before) as f64 / f64::from(1 << 20);
+        let mib = grown - view.search_bytes() as f64 / f64::from(1 << 20);
+        Self { view, breadth, seconds: start.elapsed().as_secs_f64(), mib }
+    }
+
+    fn tell(&self, rate: f64, exact_rate: f64, exact: &View, users: &[String]) {
+        let Self { breadth, seconds, mib, .. } = self;
+        let (mut found, mut approximate) = (0, 0);
+        for user in users {
+            let (list, best) = [&*self.view, exact].map(|view| view.recommend(user, &Query::top(N))).into();
+            approximate += usize::from(list.approximate);
+            found += best.items.iter().filter(|one| list.items.iter().any(|other| other.item == one.item)).count();
+        }
+        let recall = found as f64 / (users.len() * N) as f64;
+        let times = rate / exact_rate;
+        println!(
+            "   approximate, ef {breadth}: {rate:.0}/s, {times:.2} times the exact; recall@{N} {recall:.3}; \
+             {approximate} of {} lists approximate; made in {seconds:.1} s; {mib:.0} MiB",
+            users.len()
+        );
+    }
 }
 
 /// The list is that of a full sort, bit for bit.

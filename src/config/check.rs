@@ -120,6 +120,7 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("serve.max_n", Range::Whole(1, 10_000)),
     ("serve.request_timeout", Range::Time("1ms", "1h")),
     ("serve.max_wait", Range::Time("0s", "1h")),
+    ("serve.search_ef", Range::Whole(10, 10_000)),
     ("serve.cache_bytes", Range::Whole(0, 1 << 34)),
     ("serve.max_body", Range::Whole(1, 1 << 30)),
     ("serve.max_events", Range::Whole(1, 1_000_000)),

@@ -206,6 +206,17 @@ pub struct StoreConfig {
     pub keep_hourly: usize,
 }
 
+/// How the best items of a user are found.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchKind {
+    /// All of them.
+    #[default]
+    Exact,
+    /// Most of them.
+    Approximate,
+}
+
 /// `[serve]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -224,6 +235,10 @@ pub struct ServeConfig {
     /// Longest that a request may wait for the model.
     #[serde(with = "duration")]
     pub max_wait: Duration,
+    /// Whether lists may miss some of the best items.
+    pub search: SearchKind,
+    /// Items that an approximate search keeps in sight.
+    pub search_ef: usize,
     /// Bytes of answers that are kept.
     pub cache_bytes: usize,
     /// Most bytes of a request's body.

@@ -40,7 +40,7 @@ use crate::decode::Decoder;
 use crate::gather::Gatherer;
 use crate::learn::params::{self, Named};
 use crate::learn::{LearnError, Recommender};
-use crate::publish::{Published, Publisher, View};
+use crate::publish::{Published, Publisher, Readers, Search, View};
 use crate::serve::status::Phase;
 use crate::serve::{Archive, Status};
 use crate::shutdown::StopDeadline;
@@ -94,7 +94,8 @@ impl Engine {
         Recommender::new(config)?;
         let named = params::named(config);
         let status = Arc::new(Status::new(named.clone()).in_role(config.engine.role, config.engine.max_staleness));
-        Ok(Self { config: config.clone(), named, store, published: Published::default(), status })
+        let published = Arc::new(Readers::searching(Search::new(&config.serve)));
+        Ok(Self { config: config.clone(), named, store, published, status })
     }
 
     /// Readers' handle on the newest view.

@@ -29,7 +29,7 @@ pub use fold::Together;
 use history::{History, HistoryTables};
 pub use query::Query;
 pub use readers::Readers;
-pub use search::Search;
+pub use search::{Search, SearchFigures};
 pub use similar::Representative;
 pub use standing::Standing;
 pub use topn::{Best, Scored, top_n};

@@ -26,6 +26,11 @@ impl Query {
         Self { n, ..Self::default() }
     }
 
+    /// Items in the answer and before it.
+    pub(super) fn last(&self) -> usize {
+        self.offset.saturating_add(self.n)
+    }
+
     /// Items of the first `items` that may not be in the answer of a user who has `seen` these.
     pub(super) fn hidden<'a>(&'a self, seen: &'a RoaringBitmap, items: u32) -> Cow<'a, RoaringBitmap> {
         let mut hidden = match (self.include_seen, self.exclude.is_empty()) {

@@ -16,6 +16,18 @@ pub struct Readers {
 }
 
 impl Readers {
+    /// No view yet; those that come are searched by `search`.
+    #[must_use]
+    pub fn searching(search: Search) -> Self {
+        Self { search: Arc::new(search), ..Self::default() }
+    }
+
+    /// How lists are found.
+    #[must_use]
+    pub fn search(&self) -> &Search {
+        &self.search
+    }
+
     /// The newest view, for as long as one answer takes.
     #[must_use]
     pub fn load(&self) -> Guard<Arc<View>> {

@@ -44,6 +44,8 @@ impl Version {
 pub struct Recommendation {
     /// The user is not known: the items are the most popular ones.
     pub cold: bool,
+    /// Items that score higher may be missing.
+    pub approximate: bool,
     /// Items by dense index. A score is the ranking model's; for a cold user the item's number of positive events.
     pub items: Vec<Scored>,
 }
@@ -131,22 +133,51 @@ impl View {
     pub fn recommend(&self, user: &str, query: &Query) -> Recommendation {
         let user = self.learned.users.get(user);
         let Some((user, seen)) = user.and_then(|user| Some((user, self.history.seen(user)?))) else {
-            return Recommendation { cold: true, items: self.rank(self.popularity(), &RoaringBitmap::new(), query) };
+            let items = self.rank(self.popularity(), &RoaringBitmap::new(), query);
+            return Recommendation { cold: true, approximate: false, items };
         };
-        let items = self.found(user, seen, query);
-        let items = items.unwrap_or_else(|| self.rank(self.scores_for(user, query), seen, query));
-        Recommendation { cold: false, items }
+        let nearly = self.nearly(user, seen, query);
+        let approximate = nearly.is_some();
+        self.search.count(approximate);
+        let mut items = nearly.unwrap_or_else(|| self.exactly(user, seen, query));
+        items.drain(..query.offset.min(items.len()));
+        Recommendation { cold: false, approximate, items }
     }
 
-    /// The best by the index of items; none where the model has no inner products, or there is no index yet.
+    /// Most of the best items of `query` and of what it leaves out before them; none where the list has to be exact. Now and
+    /// then it is compared with the exact one, in the background.
+    fn nearly(&self, user: u32, seen: &RoaringBitmap, query: &Query) -> Option<Vec<Scored>> {
+        let products = self.learned.ranking().inner_products(user)?;
+        let items = self.learned.items.len() as u32;
+        let hidden = query.hidden(seen, items);
+        if hidden.len() > u64::from(items) / 2 {
+            return None;
+        }
+        let may_be_shown = |item| self.liked(item) > 0 && !hidden.contains(item);
+        let best = self.search.nearly_best(&products, items, query.last(), may_be_shown)?;
+        self.search.compare_beside(&best, || {
+            let (view, seen, query) = (self.clone(), seen.clone(), query.clone());
+            move || view.exactly(user, &seen, &query)
+        });
+        Some(best)
+    }
+
+    /// The best items of `query` and those that it leaves out before them.
+    fn exactly(&self, user: u32, seen: &RoaringBitmap, query: &Query) -> Vec<Scored> {
+        let found = self.found(user, seen, query);
+        found.unwrap_or_else(|| {
+            let scores = self.scores_for(user, query);
+            self.rank(scores, seen, &Query { n: query.last(), offset: 0, ..query.clone() })
+        })
+    }
+
+    /// The same by the index of items; none where the model has no inner products, or there is no index yet.
     fn found(&self, user: u32, seen: &RoaringBitmap, query: &Query) -> Option<Vec<Scored>> {
         let products = self.learned.ranking().inner_products(user)?;
         let items = self.learned.items.len() as u32;
         let hidden = query.hidden(seen, items);
         let may_be_shown = |item| self.liked(item) > 0 && !hidden.contains(item);
-        let mut best = self.search.best(&products, items, query.offset.saturating_add(query.n), may_be_shown)?;
-        best.drain(..query.offset.min(best.len()));
-        Some(best)
+        self.search.best(&products, items, query.last(), may_be_shown)
     }
 
     /// The ranking model's score of each item, shape `(n_items,)`, as `query` needs them.
@@ -214,7 +245,7 @@ impl View {
     #[must_use]
     pub fn rank(&self, scores: Vec<f32>, seen: &RoaringBitmap, query: &Query) -> Vec<Scored> {
         let candidates = (0..).zip(self.shown(scores, seen, query)).map(|(item, score)| Scored { item, score });
-        let mut best = top_n(candidates, query.offset.saturating_add(query.n));
+        let mut best = top_n(candidates, query.last());
         best.drain(..query.offset.min(best.len()));
         best
     }

@@ -13,9 +13,11 @@ use super::parameters::Ids;
 use super::snapshots::seq_of;
 use super::status::{Phase, SnapshotSummary};
 use super::{AppState, Problem};
+use crate::config::SearchKind;
 use crate::consume::lag::Lag;
 use crate::decode::Reason;
 use crate::learn::prequential::{Metrics, Sums};
+use crate::publish::SearchFigures;
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct ModelAnswer {
@@ -30,6 +32,7 @@ pub(super) struct ModelAnswer {
     users: usize,
     items: usize,
     metrics: MetricsAnswer,
+    search: SearchAnswer,
     /// Dead letters by reason.
     rejects: BTreeMap<Reason, u64>,
     durable_seq: u64,
@@ -46,6 +49,29 @@ pub(super) struct MetricsAnswer {
     figures: Metrics,
 }
 
+/// How the lists of known users were found since the start of the process.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SearchAnswer {
+    /// As `serve.search` has it: `exact` or `approximate`.
+    #[schema(value_type = String)]
+    kind: SearchKind,
+    /// Lists that are exact.
+    exact: u64,
+    /// Lists that may miss some of the best items.
+    approximate: u64,
+    /// Approximate lists that were compared with the exact ones.
+    compared: u64,
+    /// The share of the best items that the newest thousand of those have; null before the first.
+    recall: Option<f64>,
+}
+
+impl SearchAnswer {
+    fn of(figures: &SearchFigures) -> Self {
+        let SearchFigures { kind, exact, approximate, compared, recall } = *figures;
+        Self { kind, exact, approximate, compared, recall }
+    }
+}
+
 /// The model, its figures and the engine that learns it
 #[utoipa::path(get, path = "/model", tag = "model", responses((status = 200, body = ModelAnswer)))]
 pub(super) async fn model(State(state): State<AppState>) -> Json<ModelAnswer> {
@@ -59,6 +85,7 @@ pub(super) async fn model(State(state): State<AppState>) -> Json<ModelAnswer> {
         users: learned.users.len(),
         items: learned.items.len(),
         metrics: MetricsAnswer::of(learned.prequential.sums()),
+        search: SearchAnswer::of(&state.published.search().figures()),
         rejects: status.rejects(),
         durable_seq: status.durable_seq(),
         lag: status.lag.load().as_ref().clone(),

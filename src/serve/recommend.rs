@@ -17,7 +17,7 @@ use super::moment::{ModelStamp, Moment, MomentParameters};
 use super::parameters::{Both, Given, Ids, bad, check_id};
 use super::{AppState, Problem};
 use crate::learn::ids::IdTable;
-use crate::publish::{Query, Scored, Together, View, diversified};
+use crate::publish::{Query, Recommendation, Scored, Together, View, diversified};
 
 /// Items among which variety is looked for: the best of the list; those behind keep their order.
 const DIVERSIFIED: usize = 500;
@@ -106,6 +106,10 @@ pub(super) struct Answer {
     users: Option<Vec<String>>,
     /// Nothing is known of whom they are for: the items are the most popular ones, and a score is a number of events.
     cold: bool,
+    /// Items that score higher may be missing, as `serve.search` allows; every score is exact. Only told where it is so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    approximate: bool,
     /// The best first. A score tells the order, and nothing across users.
     pub(super) items: Vec<RecommendedItem>,
     model: ModelStamp,
@@ -271,7 +275,7 @@ impl Wanted {
     }
 
     pub(super) fn answer(&self, who: Who, view: &View, state: &AppState) -> Answer {
-        let (cold, scored) = self.diverse(view, |query| rank(&who, view, query));
+        let Recommendation { cold, approximate, items: scored } = self.diverse(view, |query| rank(&who, view, query));
         let reasons = |item| match &who {
             Who::User(user) if self.explain => Some(Contribution::strongest(user, item, REASONS, view, state)),
             _ => None,
@@ -287,44 +291,43 @@ impl Wanted {
             Who::Users(users, _) => (None, Some(users)),
             Who::Taste(..) => (None, None),
         };
-        Answer { user, users, cold, items, model: ModelStamp::of(view) }
+        Answer { user, users, cold, approximate, items, model: ModelStamp::of(view) }
     }
 
     /// The list, put in an order with more variety where that is asked for.
-    fn diverse(&self, view: &View, rank: impl Fn(&Query) -> (bool, Vec<Scored>)) -> (bool, Vec<Scored>) {
+    fn diverse(&self, view: &View, rank: impl Fn(&Query) -> Recommendation) -> Recommendation {
         let similarity = (self.diversity > 0.0).then(|| view.similarity()).flatten();
         let Some(similarity) = similarity else { return rank(&self.query) };
         let last = self.query.offset.saturating_add(self.query.n);
-        let (cold, mut best) = rank(&Query { n: last.max(DIVERSIFIED), offset: 0, ..self.query.clone() });
+        let ranked = rank(&Query { n: last.max(DIVERSIFIED), offset: 0, ..self.query.clone() });
+        let mut best = ranked.items;
         let behind = best.split_off(best.len().min(DIVERSIFIED));
         let mut best = diversified(best, last, self.diversity, similarity);
         best.extend(behind);
         best.truncate(last);
         best.drain(..self.query.offset.min(best.len()));
-        (cold, best)
+        Recommendation { items: best, ..ranked }
     }
 }
 
-fn rank(who: &Who, view: &View, query: &Query) -> (bool, Vec<Scored>) {
-    let nobody = || (true, view.rank(view.popularity(), &RoaringBitmap::new(), query));
+fn rank(who: &Who, view: &View, query: &Query) -> Recommendation {
+    let listed = |cold, items| Recommendation { cold, approximate: false, items };
+    let nobody = || listed(true, view.rank(view.popularity(), &RoaringBitmap::new(), query));
     match who {
-        Who::User(user) => {
-            let recommendation = view.recommend(user, query);
-            (recommendation.cold, recommendation.items)
-        }
+        Who::User(user) => view.recommend(user, query),
         Who::Users(users, together) => {
             let users: Vec<u32> = users.iter().filter_map(|user| view.learned().users.get(user)).collect();
             if users.is_empty() {
                 return nobody();
             }
-            (false, view.rank(view.scores_of_group(&users, *together), &view.seen_by(&users), query))
+            listed(false, view.rank(view.scores_of_group(&users, *together), &view.seen_by(&users), query))
         }
         Who::Taste(likes, dislikes) => {
             if likes.is_empty() && dislikes.is_empty() {
                 return nobody();
             }
             let told: RoaringBitmap = likes.iter().chain(dislikes).copied().collect();
-            (false, view.rank(view.scores_of_events(likes, dislikes), &told, query))
+            listed(false, view.rank(view.scores_of_events(likes, dislikes), &told, query))
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::consume::lag::{Lag, LagState};
 use crate::decode::{Event, Reason, testing};
 use crate::gather::MicroBatch;
 use crate::learn::Recommender;
-use crate::publish::{Publisher, Version, View};
+use crate::publish::{Publisher, Readers, Search, Version, View};
 
 /// What handlers answer from, and the folder of its store and its log.
 pub(super) struct Served {
@@ -126,11 +126,14 @@ pub(super) async fn state() -> Served {
 
 /// The state after these events.
 async fn state_of(events: Vec<Event>) -> Served {
+    state_under(Config::default(), events).await
+}
+
+async fn state_under(mut config: Config, events: Vec<Event>) -> Served {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = Config::default();
     dir.path().clone_into(&mut config.store.data_dir);
     config.serve.max_wait = Duration::from_millis(20);
-    let readers = Published::default();
+    let readers = Arc::new(Readers::searching(Search::new(&config.serve)));
     let mut recommender = Recommender::new(&config).unwrap();
     let mut publisher = Publisher::new(Arc::clone(&readers), View::default());
     let batch = MicroBatch { number: 1, first_seq: 1, events, ..MicroBatch::default() };
@@ -435,3 +438,4 @@ async fn a_port_in_use_is_named_with_what_to_do() {
 
 mod asking;
 mod monitoring;
+mod searching;

@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 
 use anstream::{AutoStream, ColorChoice};
 use indicatif::MultiProgress;
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -92,8 +93,14 @@ pub fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
+/// What the graph of approximate lists tells of itself is for those who work on it.
+fn quiet() -> Directive {
+    "hnsw_rs=warn".parse().expect("a test reads it")
+}
+
 fn filter(text: &str, place: &str) -> Result<EnvFilter, Problem> {
-    EnvFilter::try_new(text).map_err(|error| Problem::Type {
+    let filter = EnvFilter::try_new(text).map(|filter| filter.add_directive(quiet()));
+    filter.map_err(|error| Problem::Type {
         place: place.to_owned(),
         key: text.to_owned(),
         reason: format!(

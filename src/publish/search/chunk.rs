@@ -26,6 +26,8 @@ pub(super) struct Chunk {
     biases: [f32; ROWS],
     /// Lengths of the factors, no smaller than they are.
     lengths: [f32; ROWS],
+    /// Lengths of what is beside the factors, no smaller than they are.
+    rests: [f32; ROWS],
     largest_bias: f32,
     largest_length: f32,
 }
@@ -40,6 +42,8 @@ pub(super) struct Asked {
     length: f32,
     /// What is added to every score, no smaller than it is.
     base: f32,
+    /// Length of what is beside the factors, no smaller than it is.
+    rest: f32,
 }
 
 /// The largest code of a user's factor: the sum of all products must fit into 32 bits.
@@ -48,12 +52,12 @@ fn largest_code(factors: usize) -> i32 {
 }
 
 /// A generous bound on the relative error of sums of as many products in single precision.
-fn rounding(factors: usize) -> f64 {
+pub(super) fn rounding(factors: usize) -> f64 {
     (factors as f64 + 64.0) * f64::from(f32::EPSILON)
 }
 
 /// The next number in single precision that is surely no smaller.
-fn up(value: f64) -> f32 {
+pub(super) fn up(value: f64) -> f32 {
     (value as f32).next_up()
 }
 
@@ -66,14 +70,14 @@ fn length(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 impl Asked {
-    /// A user's factors, shape `(n_factors,)`, for scores that `base` is added to.
-    pub(super) fn new(user: &[f32], base: f32) -> Self {
+    /// A user's factors, shape `(n_factors,)`, for scores that `base` is added to; `rest` is the length of what is beside them.
+    pub(super) fn new(user: &[f32], base: f32, rest: f32) -> Self {
         let scale = largest(user) / largest_code(user.len()) as f32;
         let code = |value: &f32| if scale > 0.0 { (value / scale).round() as i16 } else { 0 };
         let pairs = user.chunks(2).map(|pair| [code(&pair[0]), pair.get(1).map_or(0, code)]).collect();
         let length = up(length(user.iter().map(|value| f64::from(*value))));
         let base = up(f64::from(base) + rounding(user.len()) * f64::from(base.abs()));
-        Self { pairs, scale, length, base }
+        Self { pairs, scale, length, base, rest }
     }
 
     /// No smaller than the score of any row of a chunk.
@@ -91,13 +95,14 @@ impl Chunk {
             slacks: [0.0; ROWS],
             biases: [f32::NEG_INFINITY; ROWS],
             lengths: [0.0; ROWS],
+            rests: [0.0; ROWS],
             largest_bias: f32::NEG_INFINITY,
             largest_length: 0.0,
         }
     }
 
-    /// Takes the factors and the bias of a row in.
-    pub(super) fn set(&mut self, row: usize, factors: &[f32], bias: f32) {
+    /// Takes the factors and the bias of a row in; `rest` is the length of what is beside the factors.
+    pub(super) fn set(&mut self, row: usize, factors: &[f32], bias: f32, rest: f32) {
         let scale = largest(factors) / 127.0;
         let code = |value: f32| if scale > 0.0 { (value / scale).round() } else { 0.0 };
         for (pair, values) in self.codes.iter_mut().zip(factors.chunks(2)) {
@@ -109,6 +114,7 @@ impl Chunk {
         // What the user's factors lose, as a share of their length: half a step in each.
         let asked = (factors.len() as f64).sqrt() / f64::from(2 * largest_code(factors.len()) - 2);
         self.scales[row] = scale;
+        self.rests[row] = rest;
         self.slacks[row] = up((lost + (asked + rounding(factors.len())) * (length + lost)) * 1.0001);
         self.biases[row] = up(f64::from(bias) + rounding(factors.len()) * f64::from(bias.abs()));
         self.lengths[row] = up(length * (1.0 + rounding(factors.len())));
@@ -127,22 +133,36 @@ impl Chunk {
         let mut bounds = [0.0; ROWS];
         for row in 0..ROWS {
             let product = products[row] as f32 * (asked.scale * self.scales[row]);
-            bounds[row] = (asked.base + self.biases[row]) + (product + asked.length * self.slacks[row]);
+            let beside = asked.length * self.slacks[row] + asked.rest * self.rests[row];
+            bounds[row] = (asked.base + self.biases[row]) + (product + beside);
         }
         bounds
     }
 }
 
-/// Has `scan` look at each row whose bound is what it wants at least, chunk by chunk.
-pub(super) fn scan<S: Scan>(chunks: &[Arc<Chunk>], asked: &Asked, scan: &mut S) {
+/// Chunks with what is asked of them.
+pub(super) type Part<'p> = (&'p [Arc<Chunk>], &'p Asked);
+
+/// Has `scan` look at each row whose bound is what it wants at least, chunk by chunk; what the `heads` of the same rows let
+/// pass, if there are some.
+pub(super) fn scan<S: Scan>(whole: Part<'_>, heads: Option<Part<'_>>, scan: &mut S) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
         return simd.vectorize(
             #[inline(always)]
-            || scan_with(chunks, asked, scan, |codes| products_avx2(simd, codes, &asked.pairs)),
+            || {
+                // Called twice, and compiled for these instructions only where it is inlined.
+                scan_with(
+                    whole,
+                    heads,
+                    scan,
+                    #[inline(always)]
+                    |codes, pairs| products_avx2(simd, codes, pairs),
+                );
+            },
         );
     }
-    scan_with(chunks, asked, scan, |codes| products(codes, &asked.pairs));
+    scan_with(whole, heads, scan, products);
 }
 
 /// Who looks at what a scan finds.
@@ -155,17 +175,26 @@ pub(super) trait Scan {
 }
 
 #[inline(always)]
-fn scan_with<S: Scan>(chunks: &[Arc<Chunk>], asked: &Asked, scan: &mut S, products: impl Fn(&[Pair]) -> [i32; ROWS]) {
+fn scan_with<S: Scan>(
+    (chunks, asked): Part<'_>,
+    heads: Option<Part<'_>>,
+    scan: &mut S,
+    products: impl Fn(&[Pair], &[[i16; 2]]) -> [i32; ROWS],
+) {
     for (number, chunk) in chunks.iter().enumerate() {
         if asked.bound(chunk) < scan.least() {
             continue;
         }
-        let bounds = chunk.bounds(asked, &products(&chunk.codes));
-        let least = scan.least();
-        let mut reached = 0_u64;
-        for (row, bound) in bounds.iter().enumerate() {
-            reached |= u64::from(*bound >= least) << row;
+        let mut reached = u64::MAX;
+        if let Some((heads, asked)) = heads {
+            let head = &heads[number];
+            reached = reaching(&head.bounds(asked, &products(&head.codes, &asked.pairs)), scan.least());
+            if reached == 0 {
+                continue;
+            }
         }
+        let bounds = chunk.bounds(asked, &products(&chunk.codes, &asked.pairs));
+        reached &= reaching(&bounds, scan.least());
         while reached != 0 {
             let row = reached.trailing_zeros() as usize;
             if bounds[row] >= scan.least() {
@@ -174,6 +203,12 @@ fn scan_with<S: Scan>(chunks: &[Arc<Chunk>], asked: &Asked, scan: &mut S, produc
             reached &= reached - 1;
         }
     }
+}
+
+/// A bit for each row whose bound is at least that.
+#[inline(always)]
+fn reaching(bounds: &[f32; ROWS], least: f32) -> u64 {
+    bounds.iter().enumerate().fold(0, |reached, (row, bound)| reached | u64::from(*bound >= least) << row)
 }
 
 /// Inner products of the codes of each row, for any processor.
@@ -225,8 +260,8 @@ mod tests {
             let user: Vec<f32> = (0..factors).map(|_| value(reach)).collect();
             let items: Vec<(Vec<f32>, f32)> = (0..rows).map(|_| ((0..factors).map(|_| value(2.0)).collect(), value(3.0))).collect();
             let mut chunk = Chunk::new(factors);
-            items.iter().enumerate().for_each(|(row, (factors, bias))| chunk.set(row, factors, *bias));
-            let asked = Asked::new(&user, base);
+            items.iter().enumerate().for_each(|(row, (factors, bias))| chunk.set(row, factors, *bias, 0.0));
+            let asked = Asked::new(&user, base, 0.0);
             let plain = products(&chunk.codes, &asked.pairs);
             let bounds = chunk.bounds(&asked, &plain);
             for ((factors, bias), bound) in items.iter().zip(bounds) {

@@ -4,59 +4,86 @@
 //! that they are not among the best, and the others are scored by their own rows. Rows that have changed since the index
 //! was made are scored whatever it says. So an answer is that of a full sort, bit for bit, whichever model the index was
 //! made of; how old it is decides how long a search takes, and never what is found.
+//!
+//! Where `serve.search` allows it, a [graph](graph::ItemGraph) finds most of the best, and sooner. Scores are exact then too,
+//! and changed rows are scored whatever the graph says; but items may be missing. How many, [`SearchFigures`] tell.
 
 mod chunk;
+mod follow;
+mod graph;
+mod head;
 mod index;
+mod recall;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use arc_swap::ArcSwapOption;
-use roaring::RoaringBitmap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::topn::{Best, Scored};
-use crate::learn::tables::{Frozen, Matrix};
-use crate::learn::{InnerProducts, dot};
+use crate::config::{SearchKind, ServeConfig};
+use crate::learn::InnerProducts;
 
-use chunk::{Asked, Scan};
+use chunk::Scan;
+use follow::{Followed, Prepared};
+use graph::ItemGraph;
 use index::ItemIndex;
+use recall::Recall;
 
 /// Below so many items there is nothing to be gained.
 const WORTH_IT: usize = 1_024;
 
-/// An index is brought up to date when more rows than one of so many have changed since it was made, and more than
-/// [`MOST_CHANGED`].
-const CHANGED_SHARE: usize = 64;
-const MOST_CHANGED: usize = 256;
+/// Below so many items the graph gains nothing over the index.
+const WORTH_A_GRAPH: usize = if cfg!(test) { WORTH_IT } else { 10_000 };
+
+/// The graph does not answer when more rows than one of so many have changed since it was made: to score them all takes as
+/// long as the index does.
+const STALE_SHARE: usize = 16;
 
 /// What is known of items for searches, kept from view to view.
 #[derive(Debug, Default)]
 pub struct Search {
-    newest: ArcSwapOption<Prepared>,
-    /// Whether the index is being brought up to date.
-    busy: AtomicBool,
+    index: Arc<Followed<ItemIndex>>,
+    /// None where every answer is to be exact.
+    near: Option<Near>,
+    exact: AtomicU64,
+    approximate: AtomicU64,
 }
 
-/// An index, and what has changed since in the rows of one view.
+/// What finds most of the best.
 #[derive(Debug)]
-struct Prepared {
-    index: Arc<ItemIndex>,
-    items: Matrix<Frozen>,
-    changed: RoaringBitmap,
+struct Near {
+    graph: Arc<Followed<ItemGraph>>,
+    /// Items that a search keeps in sight.
+    breadth: usize,
+    recall: Arc<Recall>,
 }
 
-impl Prepared {
-    fn new(index: Arc<ItemIndex>, items: &Matrix<Frozen>) -> Arc<Self> {
-        let changed = items.changed_since(&index.items).collect();
-        Arc::new(Self { index, items: items.clone(), changed })
-    }
+/// How lists were found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SearchFigures {
+    /// Whether lists may be approximate.
+    pub kind: SearchKind,
+    /// Exact lists of known users.
+    pub exact: u64,
+    /// Approximate ones.
+    pub approximate: u64,
+    /// Approximate ones that were compared with the exact ones.
+    pub compared: u64,
+    /// The share of the best items that the newest of those have, up to a thousand lists; none before the first.
+    pub recall: Option<f64>,
 }
 
 impl Search {
+    /// As it is configured.
+    #[must_use]
+    pub fn new(config: &ServeConfig) -> Self {
+        let near = || Near { graph: Arc::default(), breadth: config.search_ef, recall: Arc::default() };
+        Self { near: (config.search == SearchKind::Approximate).then(near), ..Self::default() }
+    }
+
     /// The best `n` of the first `n_items` items that `may_be_shown`, best first; none where there is no index yet: then one
     /// is made in the background.
     pub(super) fn best(
-        self: &Arc<Self>,
+        &self,
         products: &InnerProducts<'_>,
         n_items: u32,
         n: usize,
@@ -65,80 +92,104 @@ impl Search {
         if products.items.len() < WORTH_IT {
             return None;
         }
-        let prepared = self.prepared(products)?;
-        let mut found = Found { best: Best::new(n), products, prepared: &prepared, may_be_shown };
-        prepared.changed.iter().for_each(|item| found.look_at(item));
-        (products.items.len() as u32..n_items).for_each(|item| found.offer(item, products.base));
+        let prepared = self.index.prepared(products)?;
+        let mut found = Found::new(products, n, may_be_shown);
+        found.look_at_changed(&prepared, n_items);
         if n > 0 {
-            prepared.index.scan(&Asked::new(products.user, products.base), &mut found);
+            let mut scanned = Scanned { found: &mut found, prepared: &prepared };
+            prepared.index.scan(products.user, products.base, &mut scanned);
         }
         Some(found.best.into_sorted())
     }
 
-    /// The index with what has changed in these rows since.
-    fn prepared(self: &Arc<Self>, products: &InnerProducts<'_>) -> Option<Arc<Prepared>> {
-        let Some(known) = self.newest.load_full() else {
-            self.refresh_beside(products);
+    /// As [`Search::best`], but items that score higher may be missing. None where that is not allowed, not worth it or not
+    /// possible now; and where fewer than `n` are found, for there may be more.
+    pub(super) fn nearly_best(
+        &self,
+        products: &InnerProducts<'_>,
+        n_items: u32,
+        n: usize,
+        may_be_shown: impl Fn(u32) -> bool,
+    ) -> Option<Vec<Scored>> {
+        let near = self.near.as_ref().filter(|near| (1..=near.breadth).contains(&n))?;
+        if products.items.len() < WORTH_A_GRAPH {
             return None;
-        };
-        if known.items.is(products.items) {
-            return Some(known);
         }
-        let prepared = Prepared::new(Arc::clone(&known.index), products.items);
-        if prepared.changed.len() as usize > MOST_CHANGED.max(products.items.len() / CHANGED_SHARE) {
-            self.refresh_beside(products);
+        let prepared = near.graph.prepared(products)?;
+        if prepared.changed.len() as usize > products.items.len() / STALE_SHARE {
+            return None;
         }
-        // Unless an index was brought up to date meanwhile; of two that are made at once either will do.
-        self.newest.compare_and_swap(&known, Some(Arc::clone(&prepared)));
-        Some(prepared)
+        let mut found = Found::new(products, n, may_be_shown);
+        found.look_at_changed(&prepared, n_items);
+        for item in prepared.index.near(products, near.breadth).filter(|item| !prepared.changed.contains(*item)) {
+            found.look_at(item);
+        }
+        let best = found.best.into_sorted();
+        (best.len() == n).then_some(best)
     }
 
-    /// Brings the index up to date on a thread of its own, unless one is at it.
-    fn refresh_beside(self: &Arc<Self>, products: &InnerProducts<'_>) {
-        if self.busy.swap(true, Ordering::Acquire) {
-            return;
-        }
-        let (search, items, reach) = (Arc::clone(self), products.items.clone(), reach(products));
-        let work = move || {
-            search.refresh_to(&items, reach);
-            search.busy.store(false, Ordering::Release);
-        };
-        // Without a thread searches go on as they are.
-        if std::thread::Builder::new().name("search-index".into()).spawn(work).is_err() {
-            self.busy.store(false, Ordering::Release);
+    /// Counts a list of a known user.
+    pub(super) fn count(&self, is_approximate: bool) {
+        let count = if is_approximate { &self.approximate } else { &self.exact };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Compares an approximate list with the exact one, now and then and in the background; `exactly` hands out what finds
+    /// that.
+    pub(super) fn compare_beside<F>(&self, list: &[Scored], exactly: impl FnOnce() -> F)
+    where
+        F: FnOnce() -> Vec<Scored> + Send + 'static,
+    {
+        if let Some(near) = &self.near {
+            near.recall.compare_beside(list, exactly);
         }
     }
 
-    /// Brings the index up to date.
+    /// How lists were found.
+    #[must_use]
+    pub fn figures(&self) -> SearchFigures {
+        let recall = self.near.as_ref().map(|near| &near.recall);
+        SearchFigures {
+            kind: if recall.is_some() { SearchKind::Approximate } else { SearchKind::Exact },
+            exact: self.exact.load(Ordering::Relaxed),
+            approximate: self.approximate.load(Ordering::Relaxed),
+            compared: recall.map_or(0, |recall| recall.compared()),
+            recall: recall.and_then(|recall| recall.share()),
+        }
+    }
+
+    /// Brings up to date what searches are made by.
     pub(super) fn refresh(&self, products: &InnerProducts<'_>) {
-        self.refresh_to(products.items, reach(products));
+        self.index.refresh(products);
+        if let Some(near) = &self.near {
+            near.graph.refresh(products);
+        }
     }
 
-    fn refresh_to(&self, items: &Matrix<Frozen>, reach: f32) {
-        let known = self.newest.load_full();
-        let index = known.map_or_else(|| ItemIndex::new(items, reach), |known| known.index.updated(items, reach));
-        self.newest.store(Some(Prepared::new(Arc::new(index), items)));
-    }
-
-    /// Bytes that it takes beside the model.
+    /// Bytes that the index takes beside the model.
     pub(super) fn bytes(&self) -> usize {
-        self.newest.load().as_ref().map_or(0, |prepared| prepared.index.bytes())
+        self.index.newest.load().as_ref().map_or(0, |prepared| prepared.index.bytes())
     }
 }
 
-/// Length of the user's factors.
-fn reach(products: &InnerProducts<'_>) -> f32 {
-    dot(products.user, products.user).sqrt()
-}
-
+/// The best of what was looked at.
 struct Found<'f, F> {
     best: Best,
     products: &'f InnerProducts<'f>,
-    prepared: &'f Prepared,
     may_be_shown: F,
 }
 
-impl<F: Fn(u32) -> bool> Found<'_, F> {
+impl<'f, F: Fn(u32) -> bool> Found<'f, F> {
+    fn new(products: &'f InnerProducts<'f>, n: usize, may_be_shown: F) -> Self {
+        Self { best: Best::new(n), products, may_be_shown }
+    }
+
+    /// Looks at what the index does not know as it is, and at items that have no row yet.
+    fn look_at_changed<I>(&mut self, prepared: &Prepared<I>, n_items: u32) {
+        prepared.changed.iter().for_each(|item| self.look_at(item));
+        (self.products.items.len() as u32..n_items).for_each(|item| self.offer(item, self.products.base));
+    }
+
     fn look_at(&mut self, item: u32) {
         if let Some(row) = self.products.items.get(item) {
             self.offer(item, self.products.score(row));
@@ -153,16 +204,22 @@ impl<F: Fn(u32) -> bool> Found<'_, F> {
     }
 }
 
-impl<F: Fn(u32) -> bool> Scan for Found<'_, F> {
+/// What a scan of the index finds.
+struct Scanned<'s, 'f, F> {
+    found: &'s mut Found<'f, F>,
+    prepared: &'s Prepared<ItemIndex>,
+}
+
+impl<F: Fn(u32) -> bool> Scan for Scanned<'_, '_, F> {
     #[inline]
     fn least(&self) -> f32 {
-        self.best.least()
+        self.found.best.least()
     }
 
     fn reached(&mut self, place: usize) {
         let item = self.prepared.index.item(place);
         if let Some(item) = item.filter(|item| !self.prepared.changed.contains(*item)) {
-            self.look_at(item);
+            self.found.look_at(item);
         }
     }
 }

@@ -59,6 +59,7 @@ impl Collector for Figures {
         engine::encode(&mut out, &self.status, view.version().seq)?;
         learning::encode(&mut out, &self.status, view.learned())?;
         server::encode(&mut out, &self.status)?;
+        server::encode_searches(&mut out, &self.published.search().figures())?;
         process::encode(&mut out)
     }
 }

@@ -1,12 +1,27 @@
-//! HTTP: requests by route, method and status, and those that were refused.
+//! HTTP: requests by route, method and status, those that were refused, and how lists were found.
 
 use std::fmt;
 
 use prometheus_client::registry::Unit;
 
 use super::families::{Families, Labels, label};
+use crate::config::SearchKind;
+use crate::publish::SearchFigures;
 use crate::serve::Status;
 use crate::serve::status::Refusal;
+
+/// How lists of known users were found, and how many of the best items the approximate ones have.
+pub(super) fn encode_searches(out: &mut Families<'_>, searches: &SearchFigures) -> fmt::Result {
+    let ways = [(SearchKind::Exact, searches.exact), (SearchKind::Approximate, searches.approximate)];
+    let ways = ways.map(|(way, lists)| (label("way", way), lists));
+    out.counters("freshet_lists", "Lists of known users, by how they were found", ways)?;
+    let compared = [(vec![], searches.compared)];
+    out.counters("freshet_lists_compared", "Approximate lists that were compared with the exact ones", compared)?;
+    // What is exact has them all; of what is not, nothing is known before the first comparison.
+    let recall = searches.recall.or((searches.kind == SearchKind::Exact).then_some(1.0));
+    let help = "Share of the best items that lists have: the newest thousand approximate ones that were compared; 1 if all are exact";
+    out.gauges("freshet_list_recall", help, None, recall.map(|recall| (vec![], recall)))
+}
 
 pub(super) fn encode(out: &mut Families<'_>, status: &Status) -> fmt::Result {
     let refused = Refusal::ALL.map(|reason| (label("reason", reason), status.refused(reason)));
