@@ -100,6 +100,18 @@ impl ItemRows<'_> {
     }
 }
 
+/// What adding up works in, each of shape `(width,)`.
+struct Room {
+    row: Vec<f32>,
+    sum: Vec<f32>,
+}
+
+impl Room {
+    fn new(width: usize) -> Self {
+        Self { row: Vec::with_capacity(width), sum: vec![0.0; width] }
+    }
+}
+
 impl<S: Storage> Exchange<S> {
     /// Number of this trainer.
     #[must_use]
@@ -177,8 +189,9 @@ impl Exchange<Live> {
             self.forget(told.shard, rows);
             self.heard[told.shard] = Heard { store: told.store, number: 0 };
         }
+        let mut room = Room::new(width);
         for (item, row) in items.iter().zip(told.rows.chunks_exact(width)) {
-            self.replace(told.shard, *item, row, rows);
+            self.replace(told.shard, *item, row, rows, &mut room);
         }
         if told.last {
             self.heard[told.shard].number = told.number;
@@ -187,22 +200,22 @@ impl Exchange<Live> {
 
     /// Takes out all that a trainer has added: its store is another one now, and it begins anew.
     fn forget(&mut self, shard: usize, rows: &mut ItemRows<'_>) {
-        let nothing = vec![0.0; rows.width()];
+        let (nothing, mut room) = (vec![0.0; rows.width()], Room::new(rows.width()));
         for item in 0..self.added[shard].len() as u32 {
-            self.replace(shard, item, &nothing, rows);
+            self.replace(shard, item, &nothing, rows, &mut room);
         }
     }
 
-    fn replace(&mut self, shard: usize, item: u32, new: &[f32], rows: &mut ItemRows<'_>) {
-        let (mut row, mut sum) = (Vec::new(), vec![0.0; new.len()]);
-        rows.read(item, &mut row);
-        self.sum(item, None, &mut sum);
+    fn replace(&mut self, shard: usize, item: u32, new: &[f32], rows: &mut ItemRows<'_>, room: &mut Room) {
+        let Room { row, sum } = room;
+        rows.read(item, row);
+        self.sum(item, None, sum);
         let is_sum = row == sum;
         self.added[shard].grow_to(item, |_, _| ());
         let added = self.added[shard].row_mut(item);
         if is_sum {
             added.copy_from_slice(new);
-            self.sum(item, None, &mut row);
+            self.sum(item, None, row);
         } else {
             // What was learned here since is in no sum yet.
             for ((value, added), new) in row.iter_mut().zip(&mut *added).zip(new) {
@@ -210,25 +223,28 @@ impl Exchange<Live> {
                 *added = *new;
             }
         }
-        rows.write(item, &row);
+        rows.write(item, row);
     }
 
-    /// Works out what this trainer has added by now, and has every row be the sum again.
-    pub(super) fn share(&mut self, rows: &mut ItemRows<'_>) {
-        self.with_all(rows, Self::add_up);
+    /// Works out what this trainer has added by now, and has every row be the sum again. Returns the items whose rows it has
+    /// added to since the last time.
+    pub(super) fn share(&mut self, rows: &mut ItemRows<'_>) -> Vec<u32> {
+        let mut changed = Vec::new();
+        self.with_all(rows, |own, rows| changed = own.add_up(rows));
+        changed
     }
 
-    fn add_up(&mut self, rows: &mut ItemRows<'_>) {
-        let width = rows.width();
-        let (mut row, mut sum, mut others) = (Vec::new(), vec![0.0; width], vec![0.0; width]);
+    fn add_up(&mut self, rows: &mut ItemRows<'_>) -> Vec<u32> {
+        let (Room { mut row, mut sum }, mut others) = (Room::new(rows.width()), vec![0.0; rows.width()]);
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
-        for item in touched {
+        touched.retain(|item| {
+            let item = *item;
             self.is_touched[item as usize] = false;
             rows.read(item, &mut row);
             self.sum(item, None, &mut sum);
             if row == sum {
-                continue;
+                return false;
             }
             self.sum(item, Some(self.shard), &mut others);
             self.added[self.shard].grow_to(item, |_, _| ());
@@ -237,8 +253,20 @@ impl Exchange<Live> {
             }
             self.sum(item, None, &mut sum);
             rows.write(item, &sum);
-        }
+            true
+        });
         self.heard[self.shard].number += 1;
+        touched
+    }
+
+    /// What this trainer has added to an item, shape `(width,)`.
+    pub(super) fn own(&self, item: u32) -> &[f32] {
+        self.added[self.shard].row(item)
+    }
+
+    /// Number of the last exchange.
+    pub(super) fn number(&self) -> u64 {
+        self.heard[self.shard].number
     }
 
     pub(super) fn publish(&mut self) -> Exchange<Frozen> {

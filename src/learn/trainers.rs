@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::exchange::{Exchange, ItemRows};
 use super::params::ParamError;
-use super::tables::Frozen;
+use super::tables::Live;
 use super::{Learner, Model, Observation, Scorer, build};
 use crate::config::{Config, LearnerKind};
 use crate::decode::Contributions;
@@ -16,9 +16,7 @@ use crate::decode::Contributions;
 #[derive(Debug)]
 pub struct Trainer {
     learner: Box<dyn Learner>,
-    exchange: Exchange<super::tables::Live>,
-    /// What it has told last.
-    told: Option<Exchange<Frozen>>,
+    exchange: Exchange<Live>,
 }
 
 impl Trainer {
@@ -30,7 +28,7 @@ impl Trainer {
         let mut learner = build(kind, config)?;
         let Some(rows) = learner.item_rows() else { return Ok(None) };
         let exchange = Exchange::new(shard, shards, &ItemRows(vec![rows]));
-        Ok(Some(Self { learner, exchange, told: None }))
+        Ok(Some(Self { learner, exchange }))
     }
 
     /// Learns an event of one of its users, and says what it would have predicted.
@@ -44,14 +42,10 @@ impl Trainer {
 
     /// What it has added to items since the last time, with the items' dense indexes.
     pub fn tell(&mut self) -> (Contributions, Vec<u32>) {
-        self.exchange.share(&mut ItemRows(self.learner.item_rows().into_iter().collect()));
-        let now = self.exchange.publish();
-        let (items, rows): (Vec<u32>, Vec<&[f32]>) = now.changed_since(self.told.as_ref()).unzip();
-        let (shard, number) = (now.shard(), now.heard()[now.shard()].number);
-        let rows = rows.concat();
-        let told = Contributions { shard, store: 1, number, last: true, items: Vec::new(), rows };
-        self.told = Some(now);
-        (told, items)
+        let items = self.exchange.share(&mut ItemRows(self.learner.item_rows().into_iter().collect()));
+        let rows = items.iter().flat_map(|item| self.exchange.own(*item)).copied().collect();
+        let (shard, number) = (self.exchange.shard(), self.exchange.number());
+        (Contributions { shard, store: 1, number, last: true, items: Vec::new(), rows }, items)
     }
 
     /// Hears what another one has added.
