@@ -149,7 +149,8 @@ impl History {
         Self { seen, counts, recent: Blocks::from_shared(recent), positives }
     }
 
-    /// Takes in one event. Indexes are dense: they grow by one at a time.
+    /// Takes in one event. Its item may be any number ahead of those before it: items that other trainers told of are known
+    /// before anybody here has had an event with them.
     pub(super) fn observe(&mut self, outcome: &Outcome) {
         Arc::make_mut(row(&mut self.seen, outcome.user)).insert(outcome.item);
         *row(&mut self.counts, outcome.item) += u64::from(outcome.positive);
@@ -173,6 +174,12 @@ fn get<T: Row>(blocks: &Shared<Vec<T>>, index: u32) -> Option<&T> {
 fn row<T: Row>(blocks: &mut Blocks<Vec<T>>, index: u32) -> &mut T {
     let (block, row) = (index as usize / T::SHARED, index as usize % T::SHARED);
     while block >= blocks.len() {
+        // Blocks are stored as one list of rows: one that is not full would move those behind it.
+        if let Some(last) = blocks.len().checked_sub(1)
+            && blocks.get(last).len() < T::SHARED
+        {
+            blocks.get_mut(last).resize_with(T::SHARED, T::default);
+        }
         blocks.push(Vec::with_capacity(T::SHARED));
     }
     let rows = blocks.get_mut(block);
@@ -180,4 +187,36 @@ fn row<T: Row>(blocks: &mut Blocks<Vec<T>>, index: u32) -> &mut T {
         rows.resize_with(row + 1, T::default);
     }
     &mut rows[row]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::tables::{Table, Tables};
+
+    #[test]
+    fn rows_keep_their_places_in_a_store_however_far_ahead_an_item_is() {
+        let mut history = History::default();
+        for item in [0, 3, 200, 17, 1_000] {
+            let outcome = Outcome { user: item / 7, item, positive: true, predicted: 0.0, mean: 0.0, target: 5.0 };
+            history.observe(&outcome);
+        }
+        let HistoryTables { seen, counts, recent } = history.publish();
+        let parts = vec![
+            Table::new("seen", 143, &seen),
+            Table::new("counts", 1_001, &counts),
+            Table::new("recent", 1_001, &recent),
+        ];
+        let mut stored = Tables::of(parts);
+        let tables = HistoryTables {
+            seen: stored.take("seen").unwrap().1,
+            counts: stored.take("counts").unwrap().1,
+            recent: stored.take("recent").unwrap().1,
+        };
+        let liked: Vec<u32> = (0..1_100).filter(|item| tables.liked(*item) > 0).collect();
+        assert_eq!(liked, [0, 3, 17, 200, 1_000]);
+        let ever = |item: &u32| get(&tables.recent, *item).is_some_and(|recent| recent.at(5, 0) > 0.0);
+        assert_eq!((0..1_100).filter(ever).collect::<Vec<u32>>(), liked);
+        assert!(tables.seen(142).is_some_and(|seen| seen.contains(1_000)));
+    }
 }
