@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::capture::producer::{self, Producer, Record};
+use super::outlet::{Opened, Outlet, Untold};
 use crate::config::Config;
-use crate::consume::model_topic::{self, Bounds};
+use crate::consume::model_topic;
 use crate::learn::params::Named;
 use crate::publish::View;
 use crate::serve::Status;
@@ -27,17 +27,6 @@ use crate::telemetry::now_ms;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Pause before a topic that could not be written is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Bytes of records that are handed over at once.
-const AT_ONCE: usize = 16 << 20;
-
-/// Why servers could not be told.
-struct Untold(String);
-
-impl<E: std::error::Error> From<E> for Untold {
-    fn from(error: E) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// Tells servers.
 pub(super) struct Deltas {
@@ -47,15 +36,13 @@ pub(super) struct Deltas {
     store_id: String,
     epoch: u64,
     encoder: Encoder,
-    producer: Option<Arc<dyn Producer>>,
+    outlet: Outlet,
     /// Blocks that no commit on the topic speaks of yet, by their places.
     unsent: BTreeMap<(String, usize), Block>,
     /// The last commit on the topic.
     told: Option<Commit>,
     /// `seq` of the model that what is sent next makes another one of.
     after: u64,
-    /// One past the last offset that this trainer has written.
-    end: i64,
 }
 
 impl Deltas {
@@ -67,11 +54,10 @@ impl Deltas {
             status,
             store_id,
             epoch,
-            producer: None,
+            outlet: Outlet::new(config),
             unsent: BTreeMap::new(),
             told: None,
             after: 0,
-            end: 0,
         }
     }
 
@@ -102,22 +88,33 @@ impl Deltas {
 
     /// Sends what has changed, and a commit; or the last commit once more.
     async fn tell(&mut self, view: Arc<View>) -> Result<(), Untold> {
-        let producer = self.producer().await?;
+        match self.outlet.open().await? {
+            Opened::Before => {}
+            Opened::Now => {
+                if let Ok(Some(wrong)) = model_topic::unfit(&self.config).await {
+                    tracing::warn!("{wrong}");
+                }
+            }
+            Opened::Lost(why) => self.send_all_again(why),
+        }
         let told = self.told.as_ref().filter(|told| told.version() == *view.version());
         let mut commit = match told {
             Some(told) => told.clone(),
             None => self.next(view).await,
         };
-        self.send_blocks(&*producer, commit.batch).await?;
+        let (teller, batch) = (Teller::new(&self.store_id, self.epoch), commit.batch);
+        for ((part, index), block) in &self.unsent {
+            self.outlet.put(block_record(teller, batch, (part, *index), block)).await?;
+        }
+        let holds_blocks = self.outlet.flush().await?;
         commit.sent_at_ms = now_ms();
-        let (key, payload) = commit.record();
-        let end = self.send(&*producer, vec![Record { key, payload, ..Record::default() }]).await?;
-        if end < self.end {
+        self.outlet.put(commit.record()).await?;
+        let holds_all = self.outlet.flush().await?;
+        if !(holds_blocks && holds_all) {
             self.send_all_again("it was made anew");
-            self.end = end;
             return Ok(());
         }
-        (self.end, self.after) = (end, commit.seq);
+        self.after = commit.seq;
         self.unsent.clear();
         self.told = Some(commit);
         Ok(())
@@ -142,57 +139,6 @@ impl Deltas {
         delta
     }
 
-    async fn send_blocks(&self, producer: &dyn Producer, batch: u64) -> Result<(), Untold> {
-        let teller = Teller::new(&self.store_id, self.epoch);
-        let (mut records, mut bytes) = (Vec::new(), 0);
-        for ((part, index), block) in &self.unsent {
-            let (key, payload) = block_record(teller, batch, (part, *index), block);
-            bytes += payload.len();
-            records.push(Record { key, payload, ..Record::default() });
-            if bytes >= AT_ONCE {
-                self.send(producer, std::mem::take(&mut records)).await?;
-                bytes = 0;
-            }
-        }
-        self.send(producer, records).await.map(drop)
-    }
-
-    /// Sends records; one past the last of their offsets, once all are on the topic.
-    async fn send(&self, producer: &dyn Producer, records: Vec<Record>) -> Result<i64, Untold> {
-        let mut end = self.end;
-        for receipt in producer.append(records).await? {
-            end = receipt.map_err(|undelivered| Untold(undelivered.reason))?.offset + 1;
-        }
-        Ok(end)
-    }
-
-    /// The producer, once the topic is there.
-    async fn producer(&mut self) -> Result<Arc<dyn Producer>, Untold> {
-        if let Some(producer) = &self.producer {
-            return Ok(Arc::clone(producer));
-        }
-        match model_topic::look(&self.config).await? {
-            None => {
-                model_topic::create(&self.config).await?;
-                tracing::info!(topic = self.config.broker.model_topic, "created the topic of the model");
-                self.send_all_again("it was not there");
-                self.end = 0;
-            }
-            Some(Bounds { end, .. }) if end < self.end => {
-                self.send_all_again("it was made anew");
-                self.end = 0;
-            }
-            Some(_) => {
-                if let Ok(Some(wrong)) = model_topic::unfit(&self.config).await {
-                    tracing::warn!("{wrong}");
-                }
-            }
-        }
-        let producer = producer::open_model(&self.config).await?;
-        self.producer = Some(Arc::clone(&producer));
-        Ok(producer)
-    }
-
     /// Forgets what the topic may have held: it does not any more.
     fn send_all_again(&mut self, why: &str) {
         if self.told.is_some() {
@@ -208,9 +154,7 @@ impl Deltas {
     }
 
     fn has_failed(&mut self, reason: &str) {
-        // Another one is opened once Kafka answers: this one may be of a topic that is gone.
-        let lost = self.producer.take();
-        tokio::task::spawn_blocking(move || drop(lost));
+        self.outlet.close();
         if self.status.begin_trouble(Part::Model, format!("servers cannot be told of the model: {reason}")) {
             tracing::warn!(
                 reason,

@@ -16,6 +16,7 @@ mod judge;
 mod learning;
 pub mod letters;
 mod log_watch;
+mod outlet;
 mod patience;
 mod place;
 mod recovery;

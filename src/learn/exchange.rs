@@ -119,6 +119,12 @@ impl<S: Storage> Exchange<S> {
         self.shard
     }
 
+    /// How often it was worked out what this trainer has added.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.heard[self.shard].number
+    }
+
     /// Positive events of anybody that an item has had.
     #[must_use]
     pub fn liked(&self, item: u32) -> f32 {
@@ -264,11 +270,6 @@ impl Exchange<Live> {
         self.added[self.shard].row(item)
     }
 
-    /// Number of the last exchange.
-    pub(super) fn number(&self) -> u64 {
-        self.heard[self.shard].number
-    }
-
     pub(super) fn publish(&mut self) -> Exchange<Frozen> {
         let added = self.added.iter_mut().map(Matrix::publish).collect();
         let (heard, liked) = (self.heard.clone(), self.liked.publish());
@@ -284,7 +285,7 @@ impl Exchange<Frozen> {
         let (touched, is_touched) = (Vec::new(), Vec::new());
         let mut live = Exchange { shard: self.shard, heard, added, liked, touched, is_touched };
         live.with_all(rows, |live, rows| {
-            let (mut row, mut sum) = (Vec::new(), vec![0.0; rows.width()]);
+            let Room { mut row, mut sum } = Room::new(rows.width());
             for item in 0..rows.len() as u32 {
                 rows.read(item, &mut row);
                 live.sum(item, None, &mut sum);

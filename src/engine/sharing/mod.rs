@@ -14,11 +14,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::EngineError;
+use super::outlet::{Opened, Outlet, Untold};
 use crate::capture::LogError;
 use crate::capture::kafka_link;
-use crate::capture::producer::{self, Producer, Record};
 use crate::config::Config;
-use crate::consume::model_topic::{self, ModelReader, ModelRecord, Read};
+use crate::consume::model_topic::{ModelReader, ModelRecord, Read};
 use crate::consume::watch::Start;
 use crate::decode::Contributions;
 use crate::decode::contribution::{CONTRIBUTION_FORMAT, Commit, Told, greeting_record, row_record};
@@ -39,8 +39,6 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest silence of another trainer that is no trouble.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Bytes of records that are handed over at once.
-const AT_ONCE: usize = 16 << 20;
 /// Contributions that may wait for the first stage.
 pub(super) const AHEAD: usize = 4;
 
@@ -53,7 +51,7 @@ pub(super) struct Sharing {
     /// Stands for this trainer's store.
     store: u64,
     reader: ModelReader,
-    producer: Option<Arc<dyn Producer>>,
+    outlet: Outlet,
     inbox: Inbox,
     /// What the first stage has not been handed yet.
     arrived: VecDeque<Contributions>,
@@ -62,21 +60,15 @@ pub(super) struct Sharing {
     started: Instant,
     /// When the others were told anything last.
     told_at: Option<Instant>,
-    /// One past the last offset that this trainer has written.
-    end: i64,
-}
-
-/// Why the others could not be told.
-struct Untold(String);
-
-impl<E: std::error::Error> From<E> for Untold {
-    fn from(error: E) -> Self {
-        Self(error.to_string())
-    }
 }
 
 fn own(view: &View) -> Option<&Exchange<Frozen>> {
     view.learned().exchange.as_ref()
+}
+
+/// Number of the last exchange in which a view's own contributions were worked out.
+fn own_number(view: &View) -> Option<u64> {
+    own(view).map(Exchange::number)
 }
 
 impl Sharing {
@@ -98,12 +90,6 @@ impl Sharing {
             let topic = &config.broker.model_topic;
             kafka_link::unreachable(&config.broker, format!("{topic} could not be read and written within {within:?}"))
         };
-        if model_topic::look(&config).await?.is_none() {
-            let created = model_topic::create(&config).await;
-            created.map_err(|error| {
-                kafka_link::refused(&config.broker, "create the topic of trainers on", error.to_string())
-            })?;
-        }
         let known = own(view).map(|exchange| exchange.heard().to_vec()).unwrap_or_default();
         let mut sharing = Self {
             inbox: Inbox::new(config.engine.shard, common(params.clone()), &known),
@@ -111,18 +97,16 @@ impl Sharing {
             params,
             status,
             store: Teller::new(store_id, 0).store,
-            producer: None,
+            outlet: Outlet::new(&config),
             arrived: VecDeque::new(),
             told: None,
             started: Instant::now(),
             told_at: None,
-            end: 0,
             config: config.clone(),
         };
         timeout(within, sharing.greet()).await.map_err(|_| late())??;
-        let own_number = known.get(config.engine.shard).map_or(0, |own| own.number);
         let told = sharing.inbox.commits().nth(config.engine.shard).and_then(|(_, commit)| commit);
-        if told.is_some_and(|commit| commit.store == sharing.store && commit.number == own_number) {
+        if told.is_some_and(|commit| commit.store == sharing.store && Some(commit.number) == own_number(view)) {
             sharing.told = Some(Arc::clone(view));
         }
         Ok(sharing)
@@ -131,27 +115,18 @@ impl Sharing {
     /// Writes a word, and reads on until it comes back: by then all is read that was there before.
     async fn greet(&mut self) -> Result<(), LogError> {
         let word = format!("{} {} {}", self.store, std::process::id(), now_ms()).into_bytes();
-        let producer = producer::open_model(&self.config).await?;
-        let (key, payload) = greeting_record(self.config.engine.shard, &word);
-        for receipt in producer.append(vec![Record { key, payload, ..Record::default() }]).await? {
-            let refused = |reason| kafka_link::refused(&self.config.broker, "write to", reason);
-            self.end = receipt.map_err(|undelivered| refused(undelivered.reason))?.offset + 1;
-        }
-        self.producer = Some(producer);
+        let (broker, topic) = (self.config.broker.clone(), self.config.broker.model_topic.clone());
+        let refused =
+            |reason: String| kafka_link::refused(&broker, "join the trainers on", format!("{topic}: {reason}"));
+        self.say(greeting_record(self.config.engine.shard, &word)).await.map_err(|Untold(reason)| refused(reason))?;
         loop {
             match self.reader.next().await {
                 Read::Records(records) => {
                     for ModelRecord { key, payload } in records {
                         match Told::read(&key, &payload) {
                             Ok(Told::Greeting(heard)) if heard == word => return Ok(()),
-                            told => self.take(told).map_err(|reason| {
-                                let topic = &self.config.broker.model_topic;
-                                kafka_link::refused(
-                                    &self.config.broker,
-                                    "join the trainers on",
-                                    format!("{topic}: {reason}"),
-                                )
-                            })?,
+                            Ok(told) => self.take(told).map_err(refused)?,
+                            Err(reason) => tracing::warn!(topic, reason, "passing over a record that is no trainer's"),
                         }
                     }
                 }
@@ -161,8 +136,15 @@ impl Sharing {
         }
     }
 
-    fn take(&mut self, told: Result<Told, String>) -> Result<(), String> {
-        self.arrived.extend(self.inbox.take(told?)?);
+    /// Writes one record.
+    async fn say(&mut self, record: (Vec<u8>, Vec<u8>)) -> Result<(), Untold> {
+        self.outlet.open().await?;
+        self.outlet.put(record).await?;
+        self.outlet.flush().await.map(drop)
+    }
+
+    fn take(&mut self, told: Told) -> Result<(), String> {
+        self.arrived.extend(self.inbox.take(told)?);
         Ok(())
     }
 
@@ -182,7 +164,9 @@ impl Sharing {
                 changed = durable.changed(), if tell_at <= Instant::now() => {
                     let over = changed.is_err();
                     let view = durable.borrow_and_update().clone();
-                    self.tell(&view, &mut tell_at).await;
+                    if own_number(&view) != self.told.as_deref().and_then(own_number) {
+                        self.tell(&view, &mut tell_at).await;
+                    }
                     if over {
                         return;
                     }
@@ -204,7 +188,7 @@ impl Sharing {
         match read {
             Read::Records(records) => {
                 for ModelRecord { key, payload } in records {
-                    if let Err(reason) = self.take(Told::read(&key, &payload)) {
+                    if let Err(reason) = Told::read(&key, &payload).and_then(|told| self.take(told)) {
                         self.trouble(reason);
                     }
                 }
@@ -226,9 +210,7 @@ impl Sharing {
         match self.try_to_tell(view).await {
             Ok(()) => self.told_at = Some(Instant::now()),
             Err(Untold(reason)) => {
-                // Another one is opened once Kafka answers: this one may be of a topic that is gone.
-                let lost = self.producer.take();
-                tokio::task::spawn_blocking(move || drop(lost));
+                self.outlet.close();
                 self.trouble(format!("other trainers cannot be told: {reason}"));
                 *again_at = Instant::now() + PAUSE;
             }
@@ -238,31 +220,25 @@ impl Sharing {
     /// Sends the own contributions that are not on the topic yet, then the commit.
     async fn try_to_tell(&mut self, view: &Arc<View>) -> Result<(), Untold> {
         let Some(exchange) = own(view) else { return Ok(()) };
-        let producer = self.producer().await?;
-        let (shard, number) = (exchange.shard(), exchange.heard()[exchange.shard()].number);
-        let before = self.told.clone();
-        let before = before.as_deref().and_then(own);
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        if let Opened::Lost(_) = self.outlet.open().await? {
+            self.told = None;
+        }
+        let (shard, number) = (exchange.shard(), exchange.number());
+        let told = self.told.clone();
+        let before = told.as_deref().and_then(own);
         for (item, row) in exchange.changed_since(before) {
-            let Some(name) = view.learned().items.name(item) else { continue };
-            let (key, payload) = row_record(shard, self.store, number, name, row);
-            bytes += key.len() + payload.len();
-            records.push(Record { key, payload, ..Record::default() });
-            if bytes >= AT_ONCE {
-                self.send(&*producer, std::mem::take(&mut records)).await?;
-                bytes = 0;
+            if let Some(name) = view.learned().items.name(item) {
+                self.outlet.put(row_record(shard, self.store, number, name, row)).await?;
             }
         }
+        let holds_rows = self.outlet.flush().await?;
         let (format, freshet, params) =
             (CONTRIBUTION_FORMAT, env!("CARGO_PKG_VERSION").to_owned(), self.params.clone());
         let commit = Commit { format, freshet, store: self.store, number, params, sent_at_ms: now_ms() };
-        let (key, payload) = commit.record(shard);
-        // One producer, and it is idempotent: what is handed over first is on the topic first.
-        records.push(Record { key, payload, ..Record::default() });
-        let before = self.end;
-        let end = self.send(&*producer, records).await?;
-        self.end = end;
-        if end < before {
+        // By itself: one that came without a row before it would have that row be taken for an old one.
+        self.outlet.put(commit.record(shard)).await?;
+        let holds_all = self.outlet.flush().await?;
+        if !(holds_rows && holds_all) {
             self.forget_told();
             return Ok(());
         }
@@ -272,33 +248,6 @@ impl Sharing {
 
     fn forget_told(&mut self) {
         (self.told, self.told_at) = (None, None);
-    }
-
-    /// Sends records; one past the last of their offsets, once all are on the topic.
-    async fn send(&self, producer: &dyn Producer, records: Vec<Record>) -> Result<i64, Untold> {
-        let mut end = self.end;
-        for receipt in producer.append(records).await? {
-            end = receipt.map_err(|undelivered| Untold(undelivered.reason))?.offset + 1;
-        }
-        Ok(end)
-    }
-
-    /// The producer, once the topic is there.
-    async fn producer(&mut self) -> Result<Arc<dyn Producer>, Untold> {
-        if let Some(producer) = &self.producer {
-            return Ok(Arc::clone(producer));
-        }
-        match model_topic::look(&self.config).await? {
-            None => {
-                model_topic::create(&self.config).await?;
-                (self.end, self.told) = (0, None);
-            }
-            Some(bounds) if bounds.end < self.end => (self.end, self.told) = (0, None),
-            Some(_) => {}
-        }
-        let producer = producer::open_model(&self.config).await?;
-        self.producer = Some(Arc::clone(&producer));
-        Ok(producer)
     }
 
     fn trouble(&self, reason: String) {

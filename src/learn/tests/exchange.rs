@@ -34,7 +34,7 @@ fn told(state: &LearnedState, before: Option<&LearnedState>) -> Contributions {
     Contributions {
         shard: own.shard(),
         store: own.shard() as u64 + 1,
-        number: own.heard()[own.shard()].number,
+        number: own.number(),
         last: true,
         items: items.into_iter().map(|item| state.items.name(item).unwrap().clone()).collect(),
         rows: rows.concat(),
