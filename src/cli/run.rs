@@ -107,6 +107,8 @@ impl Service {
             () = stop.cancelled() => return Ok(None),
         };
         let (mut engines, mut apart) = (Vec::new(), Vec::new());
+        let bytes = config.serve.cache_bytes / own.len();
+        let kept = Kept::new(bytes);
         for config in &own {
             let store = tokio::select! {
                 store = store::open(&config.store) => store?,
@@ -121,12 +123,12 @@ impl Service {
                 snapshots::warm_start(&*store, config, file).await?;
             }
             let engine = Engine::new(config, store)?;
-            apart.push(state(config, &engine, log.clone(), &guard));
+            apart.push(state(config, &engine, log.clone(), kept.beside(bytes), &guard));
             engines.push(engine);
         }
-        let state = apart[0].clone();
+        let state = apart.remove(0);
         let (published, status) = (Arc::clone(&state.published), Arc::clone(&state.status));
-        let app = if apart.len() == 1 { serve::app(state.clone()) } else { serve::app_of_shards(apart) };
+        let app = if apart.is_empty() { serve::app(state.clone()) } else { serve::app_of_shards(state.clone(), apart) };
         let stop = stop.child_token();
         let address = listener.local_addr()?;
         let url = format!("{}://{address}", guard.scheme());
@@ -164,7 +166,13 @@ impl Service {
 }
 
 /// What handlers answer from.
-fn state(config: &Config, engine: &Engine, log: Option<Arc<dyn Producer>>, guard: &serve::Guard) -> AppState {
+fn state(
+    config: &Config,
+    engine: &Engine,
+    log: Option<Arc<dyn Producer>>,
+    kept: Kept,
+    guard: &serve::Guard,
+) -> AppState {
     AppState::from(Parts {
         published: engine.published(),
         status: engine.status(),
@@ -174,7 +182,7 @@ fn state(config: &Config, engine: &Engine, log: Option<Arc<dyn Producer>>, guard
         share: config.share(),
         decode: Arc::new(config.decode.clone()),
         config: Arc::new(config.serve.clone()),
-        kept: Arc::new(Kept::new(config.serve.cache_bytes)),
+        kept: Arc::new(kept),
         keys: Arc::clone(&guard.keys),
     })
 }

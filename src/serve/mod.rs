@@ -130,6 +130,12 @@ pub struct Parts {
 
 /// The routes. Needs no port: tests call it directly.
 pub fn app(state: AppState) -> Router {
+    let limits = Limits::new(&state);
+    app_within(state, limits)
+}
+
+/// The same within limits that other models' routes share.
+fn app_within(state: AppState, limits: Limits) -> Router {
     let (router, api) = routes(&state).split_for_parts();
     let router = router
         .merge(openapi::pages(api))
@@ -137,12 +143,12 @@ pub fn app(state: AppState) -> Router {
         .merge(script::pages())
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed);
-    layered(router, state)
+    layered(router, state, limits)
 }
 
 /// The routes with what stands before each of them, the outermost first. One layer of many parts: each layer of a router
 /// is an allocation of every request, and a copy of all that is within.
-fn layered(router: Router<AppState>, state: AppState) -> Router {
+fn layered(router: Router<AppState>, state: AppState, limits: Limits) -> Router {
     let config = Arc::clone(&state.config);
     let before = (
         requests::Count(Arc::clone(&state.status)),
@@ -151,7 +157,7 @@ fn layered(router: Router<AppState>, state: AppState) -> Router {
         CatchPanicLayer::custom(problem::panicked),
         from_fn(limits::path),
         from_fn_with_state(state.clone(), access::check),
-        from_fn_with_state(Limits::new(&state), limits::load),
+        from_fn_with_state(limits, limits::load),
         from_fn_with_state(state.clone(), deadline::keep),
     );
     cors::layered(router.layer(before).with_state(state), &config.cors_origins)

@@ -114,6 +114,12 @@ impl Kept {
             streams: Arc::default(),
         }
     }
+
+    /// Room for as many bytes of answers from another model, in the same process: its streams count with these.
+    #[must_use]
+    pub fn beside(&self, bytes: usize) -> Self {
+        Self { streams: Arc::clone(&self.streams), ..Self::new(bytes) }
+    }
 }
 
 /// A successful answer as it was given.

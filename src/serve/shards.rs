@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 use roaring::RoaringBitmap;
 use tower::ServiceExt;
 
+use super::limits::Limits;
 use super::parameters::{Given, bad};
 use super::token::Token;
 use super::{AppState, Problem};
@@ -31,10 +32,11 @@ struct Shard {
     app: Router,
 }
 
-/// The routes over the models of several trainers, by their numbers.
-pub fn app_of_shards(states: Vec<AppState>) -> Router {
-    let shard = |state: AppState| Shard { app: super::app(state.clone()), state };
-    let shards: Vec<Shard> = states.into_iter().map(shard).collect();
+/// The routes over the models of several trainers, the first one's apart. What a client may ask is limited over all of them.
+pub fn app_of_shards(first: AppState, others: Vec<AppState>) -> Router {
+    let limits = Limits::new(&first);
+    let shard = |state: AppState| Shard { app: super::app_within(state.clone(), limits.clone()), state };
+    let shards: Vec<Shard> = std::iter::once(first).chain(others).map(shard).collect();
     Router::new().fallback(dispatch).with_state(Arc::new(shards))
 }
 
@@ -97,4 +99,31 @@ fn of_token(uri: &Uri, shards: usize) -> Option<usize> {
 fn seen(view: &View, user: &str) -> Option<u64> {
     let user = view.learned().users.get(user)?;
     Some(view.history().seen(user).map_or(0, RoaringBitmap::len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_by_a_parameter_that_goes_no_further() {
+        let of = |text: &str| {
+            named(&text.parse().unwrap(), 2).map(|found| found.map(|(shard, rest)| (shard, rest.to_string())))
+        };
+        assert_eq!(of("/model").unwrap(), None);
+        assert_eq!(of("/model?shard=1").unwrap(), Some((1, "/model".to_owned())));
+        assert_eq!(of("/popular?n=3&shard=0&genre=a%26b").unwrap(), Some((0, "/popular?n=3&genre=a%26b".to_owned())));
+        for text in ["/model?shard=2", "/model?shard=", "/model?shard=-1"] {
+            let problem = of(text).unwrap_err();
+            assert!(problem.detail.contains("0 to 1 is allowed"), "{text}: {}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn a_token_is_of_the_model_whose_partitions_it_names() {
+        let of = |text: &str| of_token(&text.parse().unwrap(), 2);
+        assert_eq!(of("/recommend/1?token=3:7"), Some(1));
+        assert_eq!(of("/recommend/1?token=2:7.5:1"), Some(0));
+        assert_eq!((of("/recommend/1"), of("/recommend/1?token=x")), (None, None));
+    }
 }

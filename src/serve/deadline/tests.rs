@@ -18,7 +18,7 @@ async fn ask(path: &str, body: Body) -> (u16, Value, u64) {
     let routes = Router::new()
         .route("/never", get(std::future::pending::<()>).post(std::future::pending::<()>))
         .route("/echo", post(|body: Bytes| async { body }));
-    let app = layered(routes, served.state.clone());
+    let app = layered(routes, served.state.clone(), crate::serve::limits::Limits::new(&served.state));
     let response = app.oneshot(Request::post(path).body(body).unwrap()).await.unwrap();
     let status = response.status().as_u16();
     let kind = response.headers().get(header::CONTENT_TYPE).cloned();

@@ -118,7 +118,8 @@ async fn slow_server(shed_after: Duration) -> (Served, SocketAddr, oneshot::Send
     let (stop, stopped) = oneshot::channel();
     let guard = Guard::load(&config).unwrap();
     let about = (config, Arc::clone(&state.status));
-    tokio::spawn(run(listener, layered(routes, state), guard, about, async { drop(stopped.await) }));
+    let limits = Limits::new(&state);
+    tokio::spawn(run(listener, layered(routes, state, limits), guard, about, async { drop(stopped.await) }));
     (served, address, stop)
 }
 
