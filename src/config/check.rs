@@ -140,6 +140,7 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("engine.max_staleness", Range::Time("0s", "24h")),
     ("engine.stop_deadline", Range::Time("1ms", "1h")),
     ("engine.queue", Range::Whole(1, 10_000)),
+    ("engine.user_bytes", Range::Whole(0, 1 << 44)),
 ];
 
 /// The bounds of a key that has some.

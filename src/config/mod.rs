@@ -324,6 +324,8 @@ pub struct EngineConfig {
     pub stop_deadline: Duration,
     /// Micro-batches that may wait between two stages.
     pub queue: usize,
+    /// Bytes that users' rows may take in memory; 0 for any number.
+    pub user_bytes: usize,
 }
 
 /// Form of the log lines.

@@ -18,9 +18,10 @@ use crate::learn::params::Named;
 use crate::publish::View;
 use crate::serve::Status;
 use crate::serve::status::Part;
-use crate::store::Block;
+use crate::store::snapshot::away::{Loaded, Origins, Read};
 use crate::store::snapshot::delta::{Commit, Delta, Teller, block_record};
 use crate::store::snapshot::{Changed, Encoder};
+use crate::store::{Block, Store};
 use crate::telemetry::now_ms;
 
 /// How often servers are told that there is nothing new.
@@ -35,6 +36,9 @@ pub(super) struct Deltas {
     status: Arc<Status>,
     store_id: String,
     epoch: u64,
+    store: Arc<dyn Store>,
+    /// Where rows of users are that are away.
+    origins: watch::Receiver<Arc<Origins>>,
     encoder: Encoder,
     outlet: Outlet,
     /// Blocks that no commit on the topic speaks of yet, by their places.
@@ -46,9 +50,17 @@ pub(super) struct Deltas {
 }
 
 impl Deltas {
-    pub(super) fn new(config: &Config, params: Named, status: Arc<Status>, (store_id, epoch): (String, u64)) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        params: Named,
+        status: Arc<Status>,
+        (store_id, epoch): (String, u64),
+        (store, origins): (Arc<dyn Store>, watch::Receiver<Arc<Origins>>),
+    ) -> Self {
         Self {
             config: config.clone(),
+            store,
+            origins,
             encoder: Encoder::new(params.clone()),
             params,
             status,
@@ -61,12 +73,15 @@ impl Deltas {
         }
     }
 
-    /// Tells of each durable view, until there are no more. Servers find what is in `snapshot` in the store.
-    pub(super) async fn run(mut self, snapshot: View, mut durable: watch::Receiver<Arc<View>>) {
-        if snapshot.version().seq > 0 {
-            self.after = snapshot.version().seq;
-            self.delta(Arc::new(snapshot)).await;
-        }
+    /// Leaves out what is in a snapshot: servers find that in the store.
+    pub(super) fn after(mut self, snapshot: &Loaded) -> Self {
+        self.after = snapshot.view.version().seq;
+        self.encoder.know(&snapshot.view, &snapshot.listed);
+        self
+    }
+
+    /// Tells of each durable view, until there are no more.
+    pub(super) async fn run(mut self, mut durable: watch::Receiver<Arc<View>>) {
         loop {
             let view = durable.borrow_and_update().clone();
             match self.tell(view).await {
@@ -100,7 +115,10 @@ impl Deltas {
         let told = self.told.as_ref().filter(|told| told.version() == *view.version());
         let mut commit = match told {
             Some(told) => told.clone(),
-            None => self.next(view).await,
+            None => match self.next(view).await? {
+                Some(commit) => commit,
+                None => return Ok(()),
+            },
         };
         let (teller, batch) = (Teller::new(&self.store_id, self.epoch), commit.batch);
         for ((part, index), block) in &self.unsent {
@@ -120,14 +138,23 @@ impl Deltas {
         Ok(())
     }
 
-    /// The commit of the next delta, whose blocks are among the unsent ones.
-    async fn next(&mut self, view: Arc<View>) -> Commit {
+    /// The commit of the next delta, whose blocks are among the unsent ones. None if the view is behind the newest snapshot,
+    /// and rows are away in it: what they were then is not known any more, and a later view is about to come.
+    async fn next(&mut self, view: Arc<View>) -> Result<Option<Commit>, Untold> {
+        let origins = Arc::clone(&self.origins.borrow_and_update());
+        let lacking = self.encoder.lacking(&view, &origins);
+        if !lacking.is_empty() {
+            if origins.batch > view.version().batch {
+                return Ok(None);
+            }
+            self.encoder.take(Read::from(&*self.store, lacking).await.map_err(|error| Untold(error.to_string()))?);
+        }
         let delta = self.delta(Arc::clone(&view)).await;
         let number = self.told.as_ref().map_or(0, |told| told.delta) + 1;
         let commit = Commit::of(&view, &delta, self.params.clone(), (&self.store_id, self.epoch));
         let placed = |Changed { part, index, block }| ((part, index), block);
         self.unsent.extend(delta.changed.into_iter().map(placed));
-        Commit { delta: number, after: self.after, changed: self.unsent.len(), ..commit }
+        Ok(Some(Commit { delta: number, after: self.after, changed: self.unsent.len(), ..commit }))
     }
 
     /// What has changed since the last call; encoded off the runtime.

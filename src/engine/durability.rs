@@ -125,7 +125,10 @@ impl Durability {
         self.durable.send_replace(progress.clone());
         self.durable_views.send_replace(Arc::clone(&open.view));
         snapshots.look()?;
-        if open.snapshot { snapshots.begin(open.view, progress.offsets).await } else { Ok(snapshots) }
+        if snapshots.may_begin(open.snapshot).await? {
+            snapshots = snapshots.begin(open.view, progress.offsets).await?;
+        }
+        Ok(snapshots)
     }
 }
 

@@ -20,6 +20,7 @@ mod outlet;
 mod patience;
 mod place;
 mod recovery;
+mod residency;
 mod sharing;
 mod snapshots;
 mod spans;
@@ -28,8 +29,9 @@ mod watch;
 mod writing;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -46,6 +48,7 @@ use crate::serve::status::Phase;
 use crate::serve::{Archive, Status};
 use crate::shutdown::StopDeadline;
 use crate::store::snapshot::Encoder;
+use crate::store::snapshot::away::{Loaded, Origins};
 use crate::store::{Hash, Retention, Store, StoreError};
 
 use recovery::Recovered;
@@ -125,7 +128,7 @@ impl Engine {
     pub async fn run(self, stop: CancellationToken) -> Result<(), EngineError> {
         let status = Arc::clone(&self.status);
         let result = match self.config.engine.role {
-            Role::All | Role::Trainer => self.recover_and_learn(stop).await,
+            Role::All | Role::Trainer => Box::pin(self.recover_and_learn(stop)).await,
             Role::Server => self.follow(stop).await,
         };
         if result.is_err() {
@@ -141,7 +144,7 @@ impl Engine {
 
     async fn recover_and_learn(self, stop: CancellationToken) -> Result<(), EngineError> {
         let recovered = tokio::select! {
-            recovered = recovery::recover(&*self.store, &self.config, &self.named, &self.status) => recovered?,
+            recovered = recovery::recover(&self.store, &self.config, &self.named, &self.status) => recovered?,
             () = stop.cancelled() => return Ok(()),
         };
         let (store, status) = (Arc::clone(&self.store), Arc::clone(&self.status));
@@ -178,9 +181,12 @@ impl Engine {
         sharing: Option<sharing::Sharing>,
         halt: &CancellationToken,
     ) -> Stages {
-        let Recovered { epoch, progress, ids, recommender, view, snapshot, base, catalog, store_id } = recovered;
+        let Recovered { epoch, progress, ids, recommender, view, snapshot, base, catalog, store_id, .. } = recovered;
+        let Recovered { residency, names, origins, .. } = recovered;
         let (durable_views, views) = watch_channel::channel(Arc::clone(&view));
-        let deltas = self.deltas((store_id, epoch), base, &views);
+        let mut encoder = Encoder::new(self.named.clone());
+        encoder.know(&base.view, &base.listed);
+        let deltas = self.deltas((store_id, epoch), &base, (&views, origins.subscribe()));
         let (contributed, contributions) = mpsc::channel(sharing::AHEAD);
         let sharing = sharing.map(|sharing| tokio::spawn(sharing.run(views, contributed)));
         let publisher = Publisher::new(self.published, View::clone(&view));
@@ -207,6 +213,7 @@ impl Engine {
         let learning = learning::Learning {
             recommender,
             publisher,
+            residency,
             snapshot_every: self.config.store.snapshot_every,
             offsets: progress.offsets.clone(),
             status: Arc::clone(&self.status),
@@ -227,9 +234,12 @@ impl Engine {
         let keeper = snapshots::Keeper {
             store: Arc::clone(&self.store),
             epoch,
-            encoder: Encoder::new(self.named),
+            encoder,
+            names,
+            origins,
             keep: Retention::of(&self.config.store),
             last: snapshot,
+            rested: Instant::now(),
             status: Arc::clone(&self.status),
         };
         Stages {
@@ -239,7 +249,7 @@ impl Engine {
                 let guard = guard();
                 tokio::task::spawn_blocking(move || {
                     let _guard = guard;
-                    learning.run(gathered, &outcomes)
+                    Handle::current().block_on(learning.run(gathered, &outcomes))
                 })
             },
             durability: tokio::spawn(guarded(guard(), durability.run(learned, view, keeper))),
@@ -251,13 +261,14 @@ impl Engine {
     fn deltas(
         &self,
         claim: (String, u64),
-        base: View,
-        views: &watch_channel::Receiver<Arc<View>>,
+        base: &Loaded,
+        (views, origins): (&watch_channel::Receiver<Arc<View>>, watch_channel::Receiver<Arc<Origins>>),
     ) -> Option<JoinHandle<()>> {
         let is_trainer = self.config.engine.role == Role::Trainer;
         is_trainer.then(|| {
-            let deltas = deltas::Deltas::new(&self.config, self.named.clone(), Arc::clone(&self.status), claim);
-            tokio::spawn(deltas.run(base, views.clone()))
+            let (store, status) = (Arc::clone(&self.store), Arc::clone(&self.status));
+            let deltas = deltas::Deltas::new(&self.config, self.named.clone(), status, claim, (store, origins));
+            tokio::spawn(deltas.after(base).run(views.clone()))
         })
     }
 

@@ -3,10 +3,13 @@
 //! The model is a function of the parameters and the stored events. So recovery is the newest whole snapshot that was
 //! learned under the same parameters, plus the stored events after it, in order; under other parameters it is all events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use tokio::sync::watch as watch_channel;
+
+use super::residency::{self, Residency};
 use super::{EngineError, patience, watch};
 use crate::config::Config;
 use crate::decode::Event;
@@ -17,6 +20,7 @@ use crate::publish::{Published, Publisher, Version, View};
 use crate::serve::Status;
 use crate::serve::status::{Phase, SnapshotSummary};
 use crate::store::snapshot;
+use crate::store::snapshot::away::{Loaded, Origins, load_without};
 use crate::store::{Claim, Exchanged, LearnedEvent, Manifest, Store, StoreError};
 use crate::telemetry::now_ms;
 
@@ -40,8 +44,14 @@ pub(super) struct Recovered {
     pub(super) view: Arc<View>,
     /// `seq` of the snapshot it began with; what was learned again after it is in no snapshot yet.
     pub(super) snapshot: u64,
-    /// That snapshot, or an empty view.
-    pub(super) base: View,
+    /// That snapshot, or nothing.
+    pub(super) base: Loaded,
+    /// Which users' rows are in memory; none where all are.
+    pub(super) residency: Option<Residency>,
+    /// The tables whose rows may be away.
+    pub(super) names: BTreeSet<String>,
+    /// Is told where rows that are away are with each snapshot.
+    pub(super) origins: watch_channel::Sender<Arc<Origins>>,
     /// Version of the catalogue that answers are titled from.
     pub(super) catalog: u64,
 }
@@ -49,10 +59,10 @@ pub(super) struct Recovered {
 /// Recovers, from the beginning again whenever the store fails in a way that may pass: a claim may be made any number of
 /// times.
 pub(super) async fn recover(
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
     config: &Config,
     named: &Named,
-    status: &Status,
+    status: &Arc<Status>,
 ) -> Result<Recovered, EngineError> {
     let recovering = || async {
         match recover_once(store, config, named, status).await {
@@ -64,26 +74,30 @@ pub(super) async fn recover(
 }
 
 async fn recover_once(
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
     config: &Config,
     named: &Named,
-    status: &Status,
+    status: &Arc<Status>,
 ) -> Result<Recovered, EngineError> {
     let Claim { epoch, progress, store_id, base } = store.claim().await?;
     status.set_phase(Phase::Recovering);
     status.set_durable_seq(progress.seq);
     status.set_rejects(store.reject_counts().await?);
-    let catalog = watch::refresh(store, status, 0).await?;
-    let ids = recent_ids(store, config.gather.id_window as u64, progress.seq).await?;
+    let catalog = watch::refresh(&**store, status, 0).await?;
+    let ids = recent_ids(&**store, config.gather.id_window as u64, progress.seq).await?;
     // Without its beginning such a store is worth nothing, however many came after it.
     let manifests = store.manifests(if base > 0 { usize::MAX } else { CANDIDATES }).await?;
     status.snapshots.store(Arc::new(manifests.iter().map(SnapshotSummary::from).collect()));
-    let view = newest_whole(store, &manifests, named, base..=progress.seq).await?;
-    let snapshot = view.version().seq;
-    let base = view.clone();
-    let mut replay = Replay::new(store, config, view)?;
+    let pageable = residency::names(config)?;
+    let base = newest_whole(&**store, &manifests, named, &pageable, base..=progress.seq).await?;
+    let snapshot = base.view.version().seq;
+    let (origins, newest) = watch_channel::channel(Arc::new(base.origins.clone()));
+    let users = base.view.learned().users.len();
+    let residency =
+        (!pageable.is_empty()).then(|| Residency::new(config, Arc::clone(store), Arc::clone(status), newest, users));
+    let mut replay = Replay::new(&**store, config, base.view.clone(), residency)?;
     replay.run_to(&progress, &|_| ()).await?;
-    let (recommender, view) = replay.finish(&progress);
+    let (recommender, view, residency) = replay.finish(&progress);
     let newest = store.events((progress.seq + 1).saturating_sub(RECALLED).max(1), RECALLED as usize).await?;
     let newest: Vec<_> = newest.into_iter().map(|event| (event.seq, event.event, event.predicted)).collect();
     status.monitor.recall(&newest, &view);
@@ -91,7 +105,20 @@ async fn recover_once(
         let replayed = progress.seq - snapshot;
         tracing::info!(seq = progress.seq, snapshot, replayed, epoch, store = store.location(), "resumed");
     }
-    Ok(Recovered { epoch, store_id, progress, ids, recommender, view, snapshot, base, catalog })
+    Ok(Recovered {
+        epoch,
+        store_id,
+        progress,
+        ids,
+        recommender,
+        view,
+        snapshot,
+        base,
+        residency,
+        names: pageable,
+        origins,
+        catalog,
+    })
 }
 
 /// The ids of the last `window` events.
@@ -105,8 +132,9 @@ async fn newest_whole(
     store: &dyn Store,
     manifests: &[Manifest],
     params: &Named,
+    away: &BTreeSet<String>,
     usable: RangeInclusive<u64>,
-) -> Result<View, EngineError> {
+) -> Result<Loaded, EngineError> {
     let base = *usable.start();
     // After an incomplete one the model would be another than that of all events.
     let (whole, earlier): (Vec<_>, Vec<_>) = manifests
@@ -124,8 +152,8 @@ async fn newest_whole(
     }
     let mut wrong = Vec::new();
     for manifest in same {
-        match snapshot::load(store, manifest).await {
-            Ok(view) => return Ok(view),
+        match load_without(store, manifest, away).await {
+            Ok(loaded) => return Ok(loaded),
             Err(error @ (StoreError::Damaged { .. } | StoreError::Unsuitable { .. })) => {
                 tracing::warn!(%error, "passing over a snapshot; an older one and the events after it serve instead");
                 wrong.push(error.to_string());
@@ -136,7 +164,7 @@ async fn newest_whole(
     if base > 0 {
         return Err(no_beginning(store, base, &wrong, other.first().map(|other| params::flags(&other.params, params))));
     }
-    Ok(View::default())
+    Ok(Loaded::default())
 }
 
 /// The error of a store whose events alone do not give the model, and none of whose snapshots can be used.
@@ -158,6 +186,7 @@ pub(super) struct Replay<'s> {
     store: &'s dyn Store,
     recommender: Recommender,
     publisher: Publisher,
+    residency: Option<Residency>,
     /// `seq` of the next event to learn.
     next: u64,
     /// Number of the last batch that was learned, or whose exchange with other trainers was.
@@ -174,7 +203,13 @@ pub(super) struct Replay<'s> {
 }
 
 impl<'s> Replay<'s> {
-    pub(super) fn new(store: &'s dyn Store, config: &Config, view: View) -> Result<Self, EngineError> {
+    /// Goes on from `view`, which `residency` keeps within its bound; all of it is in memory without.
+    pub(super) fn new(
+        store: &'s dyn Store,
+        config: &Config,
+        view: View,
+        residency: Option<Residency>,
+    ) -> Result<Self, EngineError> {
         let Version { seq, batch, .. } = *view.version();
         let next = seq + 1;
         let recommender =
@@ -185,6 +220,7 @@ impl<'s> Replay<'s> {
             store,
             recommender,
             publisher,
+            residency,
             next,
             batch,
             exchanged: VecDeque::new(),
@@ -272,8 +308,14 @@ impl<'s> Replay<'s> {
             rehearse_from,
             ..MicroBatch::default()
         };
+        if let Some(residency) = &mut self.residency {
+            residency.before(&batch, &mut self.recommender, &mut self.publisher).await?;
+        }
         let outcomes = self.recommender.learn(&batch)?;
         self.publisher.observe(&outcomes);
+        if let Some(residency) = &mut self.residency {
+            residency.after(&batch, &outcomes, &mut self.recommender, &mut self.publisher);
+        }
         let differs = predicted.iter().zip(&outcomes).position(|(stored, now)| *stored != now.predicted);
         self.predicted_otherwise = self.predicted_otherwise.or(differs.map(|at| first_seq + at as u64));
         Ok(())
@@ -303,11 +345,11 @@ impl<'s> Replay<'s> {
         self.predicted_otherwise
     }
 
-    pub(super) fn finish(mut self, progress: &Progress) -> (Recommender, Arc<View>) {
+    pub(super) fn finish(mut self, progress: &Progress) -> (Recommender, Arc<View>, Option<Residency>) {
         let Progress { seq, batch, offsets } = progress.clone();
         let version = Version { seq, batch, published_at_ms: now_ms(), offsets };
         let view = self.publisher.publish(self.recommender.publish(), version);
-        (self.recommender, view)
+        (self.recommender, view, self.residency)
     }
 
     fn missing(&self, seq: u64) -> StoreError {

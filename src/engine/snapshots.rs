@@ -1,17 +1,22 @@
 //! Takes snapshots of what is durable, one after the other, beside the writing of what comes after them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::learning::SnapshotDue;
 use super::{EngineError, patience};
 use crate::consume::Offsets;
 use crate::fault::{self, Point};
 use crate::publish::View;
 use crate::serve::Status;
 use crate::serve::status::SnapshotSummary;
+use crate::store::snapshot::away::{Origins, Read};
 use crate::store::snapshot::{Encoded, Encoder, Taken};
 use crate::store::{Block, Manifest, Pruned, Retention, Store, StoreError};
 use crate::telemetry::now_ms;
@@ -19,24 +24,52 @@ use crate::telemetry::now_ms;
 /// Snapshots that the status lists.
 const LISTED: usize = 100;
 
+/// How long a snapshot may take that nothing else feels.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// Pause after each millisecond that one took longer: a tenth of the time goes to snapshots then, whatever the model's size.
+const REST: Duration = Duration::from_millis(9);
+
 /// What takes snapshots, and deletes those that are not kept.
 pub(super) struct Keeper {
     pub(super) store: Arc<dyn Store>,
     pub(super) epoch: u64,
     pub(super) encoder: Encoder,
+    /// Tables whose rows may be away.
+    pub(super) names: BTreeSet<String>,
+    /// Is told where those rows are with each snapshot.
+    pub(super) origins: watch::Sender<Arc<Origins>>,
     pub(super) keep: Retention,
     /// `seq` of the newest snapshot.
     pub(super) last: u64,
+    /// From when on another one is no burden.
+    pub(super) rested: Instant,
     pub(super) status: Arc<Status>,
 }
 
 /// The keeper, at work or not.
 pub(super) enum Snapshots {
     Idle(Box<Keeper>),
-    Taking(AbortOnDropHandle<Result<Box<Keeper>, EngineError>>),
+    Taking(Instant, AbortOnDropHandle<Result<Box<Keeper>, EngineError>>),
 }
 
 impl Snapshots {
+    /// Whether a snapshot is taken that is due. One that takes long must not hold back what comes after it: then another is
+    /// left out until the next is due. Waits for one under way as long as that is a short time.
+    pub(super) async fn may_begin(&mut self, due: SnapshotDue) -> Result<bool, EngineError> {
+        match due {
+            SnapshotDue::No => return Ok(false),
+            SnapshotDue::Now => return Ok(true),
+            SnapshotDue::IfRested => {}
+        }
+        if let Self::Taking(began, taking) = self
+            && let Ok(ended) = timeout(SHORT.saturating_sub(began.elapsed()), taking).await
+        {
+            *self = Self::Idle(ended.unwrap_or(Err(EngineError::Panicked { stage: "durability" }))?);
+        }
+        Ok(matches!(self, Self::Idle(keeper) if keeper.rested <= Instant::now()))
+    }
+
     /// Begins to take a snapshot of the view, all of which is durable, once the one before is taken.
     pub(super) async fn begin(self, view: Arc<View>, offsets: Offsets) -> Result<Self, EngineError> {
         let mut keeper = self.end().await?;
@@ -44,20 +77,20 @@ impl Snapshots {
             keeper.take(&view, &offsets).await?;
             Ok(keeper)
         });
-        Ok(Self::Taking(AbortOnDropHandle::new(taking)))
+        Ok(Self::Taking(Instant::now(), AbortOnDropHandle::new(taking)))
     }
 
     /// Waits until none is being taken.
     pub(super) async fn end(self) -> Result<Box<Keeper>, EngineError> {
         match self {
             Self::Idle(keeper) => Ok(keeper),
-            Self::Taking(taking) => taking.await.unwrap_or(Err(EngineError::Panicked { stage: "durability" })),
+            Self::Taking(_, taking) => taking.await.unwrap_or(Err(EngineError::Panicked { stage: "durability" })),
         }
     }
 
     /// The same, where it is at its end already: so that a failure is not told only with the next snapshot.
     pub(super) fn look(&mut self) -> Result<(), EngineError> {
-        if let Self::Taking(taking) = self
+        if let Self::Taking(_, taking) = self
             && taking.is_finished()
             && let Some(ended) = taking.now_or_never()
         {
@@ -87,12 +120,18 @@ impl Keeper {
         self.status.snapshots.store(Arc::new(newest));
         self.prune().await;
         self.status.timings.snapshot.observe(started.elapsed());
+        self.rested = Instant::now() + REST * started.elapsed().saturating_sub(SHORT).as_millis() as u32;
         fault::pass(Point::Pruned);
         Ok(())
     }
 
     /// Stores the blocks, then the manifest.
     async fn store_snapshot(&mut self, view: &View, offsets: &Offsets) -> Result<Manifest, StoreError> {
+        let lacking = self.encoder.lacking(view, &self.origins.borrow());
+        if !lacking.is_empty() {
+            let read = patience::until_done(&self.status, || Read::from(&*self.store, lacking.clone())).await?;
+            self.encoder.take(read);
+        }
         let taken = Taken { epoch: self.epoch, offsets: offsets.clone(), created_at_ms: now_ms() };
         let Encoded { manifest, new, blocks } = self.encoder.encode(view, taken);
         let (new_blocks, bytes) = (new.len(), new.iter().map(|block| block.bytes.len()).sum::<usize>());
@@ -100,6 +139,9 @@ impl Keeper {
         patience::until_done(&self.status, || self.store.put_blocks(Arc::clone(&new))).await?;
         fault::pass(Point::BlocksStored);
         patience::until_done(&self.status, || self.store.put_manifest(self.epoch, &manifest, &blocks)).await?;
+        if !self.names.is_empty() {
+            self.origins.send_replace(Arc::new(self.encoder.origins(manifest.batch, &self.names)));
+        }
         tracing::info!(seq = manifest.seq, sha256 = %manifest.sha256, new_blocks, bytes, "took a snapshot");
         Ok(manifest)
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, Span};
 
-use super::learning::LearnedBatch;
+use super::learning::{LearnedBatch, SnapshotDue};
 use super::{EngineError, patience, spans};
 use crate::decode::Reason;
 use crate::gather::Progress;
@@ -26,7 +26,7 @@ pub(super) struct Open {
     /// The model after it.
     pub(super) view: Arc<View>,
     /// Whether a snapshot of that view is due.
-    pub(super) snapshot: bool,
+    pub(super) snapshot: SnapshotDue,
     /// When it waits no longer for others.
     pub(super) until: Instant,
     /// Spans of its batches, held open until it is durable.
@@ -48,7 +48,7 @@ impl Open {
         let mut open = Self {
             write: DurableWrite::default(),
             view: Arc::clone(&first.view),
-            snapshot: false,
+            snapshot: SnapshotDue::No,
             until: Instant::now() + COMPANY,
             spans: Vec::new(),
         };
@@ -84,7 +84,7 @@ impl Open {
 
     /// Whether no other batch is added.
     pub(super) fn is_full(&self, write_batch: usize) -> bool {
-        self.snapshot || self.write.events.len() >= write_batch
+        self.snapshot != SnapshotDue::No || self.write.events.len() >= write_batch
     }
 
     /// Begins to make it durable after the write before, and lets the next one do so after it.

@@ -102,6 +102,11 @@ impl Ids {
         Self { index: table.index, names: Blocks::from_shared(table.names) }
     }
 
+    /// Dense index of an id, if it is known.
+    pub(super) fn get(&self, id: &str) -> Option<u32> {
+        self.index.get(id).copied()
+    }
+
     /// Dense index of an id; the next free one if it is new.
     pub(super) fn intern(&mut self, id: &str) -> u32 {
         if let Some(index) = self.index.get(id) {

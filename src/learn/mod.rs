@@ -8,6 +8,7 @@
 //! [`ranking`] those that rank items. A [`Recommender`] is one of each, with the ids and the test-then-learn figures.
 
 pub mod about;
+pub mod away;
 pub mod blocks;
 pub mod drift;
 pub mod exchange;
@@ -33,9 +34,10 @@ use ndarray::Array1;
 use crate::config::{Config, LearnerKind};
 
 use about::About;
+use away::UserRows;
 use params::{Common, ParamError, Params, RatingRange};
 pub use rating::dot;
-pub use recommender::{LearnedState, Outcome, Recommender, target};
+pub use recommender::{LearnedState, Outcome, RANKING, RATING, Recommender, target};
 use tables::{Frozen, Live, Matrix, Table, Tables};
 
 /// One event as a learner sees it.
@@ -91,6 +93,17 @@ pub trait Learner: Scorer {
 
     /// Hands readers everything learned so far. Costs what changed since the last call.
     fn publish(&mut self) -> Arc<dyn Model>;
+
+    /// The tables by name whose rows are users', where those may be away: an event reads and changes rows of its own user
+    /// alone, and reads those that [`Learner::needed`] names.
+    fn user_rows(&mut self) -> Vec<(String, &mut dyn UserRows)> {
+        Vec::new()
+    }
+
+    /// Users besides its own whose rows an event with an item reads.
+    fn needed(&self, _item: u32) -> Vec<u32> {
+        Vec::new()
+    }
 
     /// The rows of items, shape `(n_items, width)`, where what several trainers add to them can be added up; and an item's
     /// row is all that an event changes of items.

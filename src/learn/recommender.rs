@@ -5,8 +5,10 @@ use std::sync::Arc;
 use linfa::DatasetBase;
 use linfa::traits::FitWith;
 use ndarray::Array1;
+use roaring::RoaringBitmap;
 
 use super::about::Genres;
+use super::away::UserRows;
 use super::drift::Drift;
 use super::exchange::{Exchange, ItemRows};
 use super::ids::{IdTable, Ids};
@@ -20,6 +22,11 @@ use super::{LearnError, Learned, Learner, Model, Observation, Observations, buil
 use crate::config::Config;
 use crate::decode::{Contributions, Event};
 use crate::gather::MicroBatch;
+
+/// What the names of the tables of the model that predicts ratings begin with, where both models' are listed.
+pub const RATING: &str = "rating.";
+/// The same of the model that ranks.
+pub const RANKING: &str = "ranking.";
 
 /// What the learner made of one new event.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -183,6 +190,35 @@ impl Recommender {
             exchange.share(&mut item_rows(&mut self.rating, &mut self.ranking));
         }
         Ok(outcomes)
+    }
+
+    /// The tables by name whose rows are users' and may be [away](super::away).
+    pub fn user_rows(&mut self) -> Vec<(String, &mut dyn UserRows)> {
+        let named = |prefix: &'static str| move |(name, rows)| (format!("{prefix}{name}"), rows);
+        let rating = self.rating.user_rows().into_iter().map(named(RATING));
+        let ranking = self.ranking.iter_mut().flat_map(|ranking| ranking.user_rows()).map(named(RANKING));
+        rating.chain(ranking).collect()
+    }
+
+    /// The users whose rows learning a batch reads, as far as they are known: none of them may be away.
+    #[must_use]
+    pub fn needed(&self, batch: &MicroBatch) -> RoaringBitmap {
+        let (mut users, mut items) = (RoaringBitmap::new(), RoaringBitmap::new());
+        for event in batch.rehearsal.iter().chain(&batch.events) {
+            users.extend(self.users.get(&event.user));
+            items.extend(self.items.get(&event.item));
+        }
+        for item in items {
+            users.extend(self.rating.needed(item));
+            users.extend(self.ranking.iter().flat_map(|ranking| ranking.needed(item)));
+        }
+        users
+    }
+
+    /// Dense index of a user, if he is known.
+    #[must_use]
+    pub fn user(&self, id: &str) -> Option<u32> {
+        self.users.get(id)
     }
 
     fn merge(&mut self, told: &Contributions) {

@@ -1,11 +1,12 @@
 //! Who has seen what, and how often each item was liked: what top-N needs besides the model.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use crate::learn::Outcome;
+use crate::learn::away::UserRows;
 use crate::learn::blocks::{Blocks, Shared};
 use crate::learn::tables::{Row, take};
 
@@ -15,10 +16,25 @@ pub type SeenBlock = Vec<Arc<RoaringBitmap>>;
 /// Positive events of some items.
 pub type CountBlock = Vec<u64>;
 
+/// Name of the table of seen items.
+pub const SEEN: &str = "seen";
+
+/// Stands in the place of every user's seen items that are away.
+static NOTHING: LazyLock<Arc<RoaringBitmap>> = LazyLock::new(Arc::default);
+
 /// As differences of the sorted indexes: the one form of a set, whatever its history.
 impl Row for Arc<RoaringBitmap> {
     const KIND: u8 = 4;
     const SHARED: usize = 8;
+
+    fn away() -> Self {
+        Self::clone(&NOTHING)
+    }
+
+    /// What [`RoaringBitmap`] tells of its own, and what it and its counters take beside.
+    fn bytes(&self) -> usize {
+        self.serialized_size() + 64
+    }
 
     fn to_stored(&self) -> impl Serialize {
         let mut last = 0;
@@ -159,6 +175,11 @@ impl History {
             self.positives += 1;
             recent.add(self.positives);
         }
+    }
+
+    /// Seen items as users' rows, which may be away.
+    pub(super) fn user_rows(&mut self) -> &mut dyn UserRows {
+        &mut self.seen
     }
 
     pub(super) fn publish(&mut self) -> HistoryTables {

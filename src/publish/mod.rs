@@ -20,6 +20,8 @@ pub mod view;
 
 use std::sync::Arc;
 
+use crate::learn::away::{Away, UserRows};
+use crate::learn::tables::Frozen;
 use crate::learn::{LearnedState, Outcome};
 
 pub use because::Because;
@@ -43,6 +45,7 @@ pub type Published = Arc<Readers>;
 #[derive(Debug)]
 pub struct Publisher {
     history: History,
+    away: Away<Frozen>,
     published: Published,
 }
 
@@ -51,8 +54,9 @@ impl Publisher {
     #[must_use]
     pub fn new(published: Published, view: View) -> Self {
         let history = History::from_tables(view.history().clone());
+        let away = view.away().clone();
         published.store(view);
-        Self { history, published }
+        Self { history, away, published }
     }
 
     /// Notes who has seen what. Rehearsed events were noted when they were new.
@@ -62,10 +66,26 @@ impl Publisher {
         }
     }
 
+    /// The table of users' rows that may be away, with its name.
+    pub fn user_rows(&mut self) -> (String, &mut dyn UserRows) {
+        (history::SEEN.to_owned(), self.history.user_rows())
+    }
+
+    /// Notes which users' rows the next views do without.
+    pub fn do_without(&mut self, away: Away<Frozen>) {
+        self.away = away;
+    }
+
+    /// Readers' handle on the newest view.
+    #[must_use]
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
     /// Swaps in what has been learned and observed up to `version`.
     pub fn publish(&mut self, learned: LearnedState, version: Version) -> Arc<View> {
         let history: HistoryTables = self.history.publish();
-        self.published.store(View::new(version, learned, history))
+        self.published.store(View::new(version, learned, history).without_rows(self.away.clone()))
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
+use tokio::sync::{Notify, watch};
 
 use super::{Search, View};
 
@@ -13,6 +15,9 @@ pub struct Readers {
     newest: ArcSwap<View>,
     search: Arc<Search>,
     published: watch::Sender<()>,
+    /// Users who are away and asked about.
+    wanted: Mutex<RoaringBitmap>,
+    asked: Notify,
 }
 
 impl Readers {
@@ -46,6 +51,33 @@ impl Readers {
         self.newest.store(Arc::clone(&view));
         self.published.send_replace(());
         view
+    }
+
+    /// The newest view once none of `users` is [away](View::away) in it. Waits as long as it takes whoever learns to put their
+    /// rows back.
+    pub async fn with(&self, users: &[u32]) -> Arc<View> {
+        let mut published = self.watch();
+        loop {
+            let view = self.load_full();
+            let missing: RoaringBitmap = view.away().among(users.iter().copied()).collect();
+            if missing.is_empty() {
+                return view;
+            }
+            *self.wanted.lock() |= missing;
+            self.asked.notify_one();
+            published.changed().await.expect("the sender lives as long as self");
+        }
+    }
+
+    /// The users who are away and asked about since the last call. Waits until there are some. Safe to cancel.
+    pub async fn wanted(&self) -> RoaringBitmap {
+        loop {
+            let wanted = std::mem::take(&mut *self.wanted.lock());
+            if !wanted.is_empty() {
+                return wanted;
+            }
+            self.asked.notified().await;
+        }
     }
 
     /// Is told of each publish from now on; of several at once only once.

@@ -7,10 +7,11 @@ use roaring::RoaringBitmap;
 use crate::consume::Offsets;
 use crate::gather::MicroBatch;
 use crate::learn::LearnedState;
+use crate::learn::away::Away;
 use crate::learn::blocks::Shared;
 use crate::learn::drift::Drift;
 use crate::learn::intervals::{Intervals, UserErrors};
-use crate::learn::tables::Row;
+use crate::learn::tables::{Frozen, Row};
 
 use super::history::{HistoryTables, Recent};
 use super::query::Query;
@@ -65,6 +66,7 @@ pub struct View {
     version: Version,
     learned: LearnedState,
     history: HistoryTables,
+    away: Away<Frozen>,
     search: Arc<Search>,
 }
 
@@ -72,7 +74,19 @@ impl View {
     /// A view of what was learned up to `version`.
     #[must_use]
     pub fn new(version: Version, learned: LearnedState, history: HistoryTables) -> Self {
-        Self { version, learned, history, search: Arc::default() }
+        Self { version, learned, history, away: Away::default(), search: Arc::default() }
+    }
+
+    /// The view without the rows of these users, which are in the store alone.
+    #[must_use]
+    pub fn without_rows(self, away: Away<Frozen>) -> Self {
+        Self { away, ..self }
+    }
+
+    /// The users who cannot be answered from this view, since their rows are in the store alone.
+    #[must_use]
+    pub fn away(&self) -> &Away<Frozen> {
+        &self.away
     }
 
     /// The view, searched by what is known of earlier ones.

@@ -281,6 +281,7 @@ pub(super) async fn users(
     let n = length(&given, &state)? - usize::from(first.is_some());
     let mut page = page(&given, n, &view.learned().users, &entries.users, shows)?;
     page.ids.splice(0..0, first.map(|id| (id.to_owned(), view.learned().users.get(id))));
+    let view = state.with_rows_of(Arc::clone(&view), page.ids.iter().map(|(id, _)| id.as_str())).await?;
     let entry = |(id, index): (String, Option<u32>)| {
         let known = entries.users.get(id.as_str()).map(Arc::as_ref);
         user_entry(id, index, known, &view)

@@ -1,15 +1,16 @@
 //! `GET /estimate/{user}/{item}[/{item}…]` and `POST /estimate`: predicted ratings with intervals.
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::Uri;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Problem;
 use super::body::Body;
 use super::moment::{ModelStamp, Moment, MomentParameters};
 use super::parameters::{Given, bad, check_id};
+use super::{AppState, Problem};
 use crate::learn::intervals::level_of;
 use crate::publish::View;
 
@@ -110,11 +111,13 @@ fn decoded(id: &str) -> Result<String, Problem> {
     )
 )]
 pub(super) async fn estimate_all(
+    State(state): State<AppState>,
     Moment(view): Moment,
     uri: Uri,
     Body(request): Body<Request>,
 ) -> Result<Json<EstimateAnswer>, Problem> {
     Given::of::<MomentParameters>(&uri)?;
+    let view = state.with_rows_of(view, [request.user.as_str()]).await?;
     estimates(request.user, request.items, request.coverage, &view)
 }
 

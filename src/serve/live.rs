@@ -89,6 +89,8 @@ impl Follower {
             }
             self.not_before = Instant::now() + PAUSE;
             let view = self.state.published.load_full();
+            // What is not back in time is asked for again by then.
+            let Ok(view) = self.state.with_rows_of(view, [self.user.as_str()]).await else { continue };
             // Ids and filters name other items as the model and the catalogue grow.
             let wanted = Wanted::of(&self.given, &view, &self.state).ok()?;
             let answer = wanted.answer(Who::User(self.user.clone()), &view, &self.state);

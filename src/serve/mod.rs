@@ -39,6 +39,7 @@ pub mod problem;
 mod recommend;
 mod replay;
 pub mod requests;
+pub mod resident;
 mod schema;
 mod script;
 mod shards;

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::RequestExt;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -159,6 +160,10 @@ pub(super) async fn answer(
         return Ok(stamped(body.into_response(), &state, &view, tag));
     }
     let key: Option<Box<str>> = key.map(Box::from);
+    let view = match user_of(&state, &mut request).await {
+        Some(user) => state.with_rows_of(view, [user.as_str()]).await?,
+        None => view,
+    };
     request.extensions_mut().insert(Moment(Arc::clone(&view)));
     let response = next.run(request).await;
     let response = match key.filter(|_| response.status() == StatusCode::OK) {
@@ -166,6 +171,13 @@ pub(super) async fn answer(
         None => response,
     };
     Ok(stamped(response, &state, &view, tag))
+}
+
+/// The user whom a path names, where his rows may be away.
+async fn user_of(state: &AppState, request: &mut Request) -> Option<String> {
+    state.status.resident.budget()?;
+    let named = request.extract_parts::<RawPathParams>().await.ok()?;
+    named.iter().find(|(name, _)| *name == "user").map(|(_, user)| user.to_owned())
 }
 
 /// The layer of routes that tell what the engine is doing: they say which model there is, and are never kept.
@@ -277,6 +289,22 @@ impl AppState {
             );
             Problem::new(StatusCode::PRECONDITION_FAILED, "not_learned_yet", detail)
         })
+    }
+
+    /// The view, or a later one in which the rows of these users are in memory.
+    pub(super) async fn with_rows_of<'u>(
+        &self,
+        view: Arc<View>,
+        users: impl IntoIterator<Item = &'u str>,
+    ) -> Result<Arc<View>, Problem> {
+        if self.status.resident.budget().is_none() {
+            return Ok(view);
+        }
+        let users: Vec<u32> = users.into_iter().filter_map(|user| view.learned().users.get(user)).collect();
+        if view.away().among(users.iter().copied()).next().is_none() {
+            return Ok(view);
+        }
+        tokio::time::timeout(self.config.max_wait, self.published.with(&users)).await.map_err(|_| Problem::away())
     }
 
     /// The view of a kept snapshot.

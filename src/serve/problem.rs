@@ -66,6 +66,15 @@ impl Problem {
         Self { retry_after: Some(1), ..problem }
     }
 
+    /// The rows of a user were not read from the store in time; they are asked for, so that this passes.
+    #[must_use]
+    pub fn away() -> Self {
+        let detail = "the user was idle, and what is known of him is not read from the store yet; try again, /readyz \
+                      tells what holds it up";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "user_away", detail.into());
+        Self { retry_after: Some(1), ..problem }
+    }
+
     /// A server without a model. It follows its trainer by itself, so that this passes.
     #[must_use]
     pub fn no_model() -> Self {

@@ -188,6 +188,8 @@ pub(super) async fn recommend_to(
     Body(request): Body<Request>,
 ) -> Result<Json<Answer>, Problem> {
     Given::of::<MomentParameters>(&uri)?;
+    let named = request.user.iter().chain(request.users.iter().flatten().take(MOST_USERS)).map(String::as_str);
+    let view = state.with_rows_of(view, named).await?;
     let who = request.who(&view)?;
     let wanted = request.wanted(&who, &view, &state)?;
     Ok(Json(wanted.answer(who, &view, &state)))

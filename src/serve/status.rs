@@ -15,6 +15,7 @@ use super::following::Following;
 use super::metrics::process;
 use super::monitor::Monitor;
 use super::requests::Requests;
+use super::resident::Resident;
 use super::timings::Timings;
 use crate::capture::Control;
 use crate::config::Role;
@@ -184,6 +185,8 @@ pub struct Status {
     pub replay: ArcSwapOption<Control>,
     /// What the stages take, and how fresh the model is.
     pub timings: Timings,
+    /// Users' rows in memory.
+    pub resident: Resident,
     /// What people watch.
     pub monitor: Monitor,
     /// What HTTP was asked.
@@ -207,6 +210,7 @@ impl Status {
             catalog: Catalogue::default(),
             replay: ArcSwapOption::empty(),
             timings: Timings::default(),
+            resident: Resident::default(),
             monitor: Monitor::default(),
             requests: Requests::default(),
             role: Role::default(),

@@ -32,6 +32,7 @@ mod packaging;
 mod produce;
 mod program;
 mod replay;
+mod residency;
 mod roles;
 mod security;
 mod servers;

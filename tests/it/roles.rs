@@ -7,6 +7,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 
 use crate::program::{Engine, Freshet};
+use crate::residency::figure;
 use crate::support::{self, Kafka, kafka};
 
 /// Users of the sample, and one who is not known.
@@ -183,6 +184,26 @@ fn servers_answer_as_their_trainer_does_and_come_through_every_death() {
         assert_eq!(server.json("/recommend/1")["model"]["seq"], seq + 250);
         server.stop().succeeded();
     }
+}
+
+#[test]
+fn servers_are_told_all_of_a_model_whose_idle_users_are_in_the_store() {
+    let Some(mut cluster) = Cluster::new() else { return };
+    cluster.trainer.set("engine.user_bytes=30000");
+    let mut trainer = cluster.train();
+    let mut server = serve(&cluster.server());
+    cluster.replay(3_000);
+    trainer.learned(3_000);
+    assert!(figure(&trainer, "freshet_users_forgotten_total") > 0.0);
+    assert_same(&trainer, &mut server);
+    trainer.kill();
+    let mut trainer = cluster.train();
+    cluster.replay(500);
+    trainer.learned(3_500);
+    assert!(figure(&trainer, "freshet_users_recalled_total") > 0.0);
+    assert_same(&trainer, &mut server);
+    trainer.stop().succeeded();
+    assert!(cluster.trainer.must(&["verify"]).contains("all agrees"));
 }
 
 #[test]

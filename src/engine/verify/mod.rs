@@ -220,13 +220,13 @@ async fn learn_again(
     let config = params::config_of(&target.params)
         .map_err(|reason| unsuitable(store, format!("snapshot {} cannot be learned again: {reason}", target.seq)))?;
     let began = Instant::now();
-    let mut replay = Replay::new(store, &config, view)?;
+    let mut replay = Replay::new(store, &config, view, None)?;
     let progress = Progress { seq: target.seq, batch: target.batch, ..Progress::default() };
     let learned = replay.run_to(&progress, &|events| watch(Step::Learn, events, target.seq - from)).await;
     let learned = match learned {
         Ok(()) => {
             let other = replay.predicted_otherwise();
-            let (_, view) = replay.finish(&progress);
+            let (_, view, _) = replay.finish(&progress);
             let learned = Encoder::new(target.params.clone()).hash_as(&view, target);
             problems.extend(difference(target, learned, other));
             Some(learned)

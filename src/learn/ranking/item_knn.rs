@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use crate::config::ItemKnnConfig;
+use crate::learn::away::UserRows;
 use crate::learn::params::ValidParams;
 use crate::learn::tables::{Entry, Frozen, Lists, Live, Matrix, Storage, Table, Tables};
 use crate::learn::{Attribution, Learner, Model, Observation, Scorer};
@@ -52,6 +53,9 @@ impl Entry for Chosen {
         Self(words[0])
     }
 }
+
+/// Name of the users' table.
+const HISTORIES: &str = "histories";
 
 /// The model: neighbours of each item sorted by index, users of each item of shape `(n_items, 1)`, and the newest items
 /// of each user, the newest last.
@@ -100,7 +104,7 @@ impl ItemKnn<Frozen> {
             params,
             neighbours: Lists::read(tables, "neighbours")?,
             counts: Matrix::read(tables, "users_of_item", 1)?,
-            histories: Lists::read(tables, "histories")?,
+            histories: Lists::read(tables, HISTORIES)?,
         })
     }
 }
@@ -165,6 +169,10 @@ impl Learner for ItemKnn<Live> {
         None
     }
 
+    fn user_rows(&mut self) -> Vec<(String, &mut dyn UserRows)> {
+        vec![(HISTORIES.to_owned(), self.histories.user_rows())]
+    }
+
     fn publish(&mut self) -> Arc<dyn Model> {
         let Self { params, neighbours, counts, histories } = self;
         let (neighbours, counts, histories) = (neighbours.publish(), counts.publish(), histories.publish());
@@ -225,6 +233,6 @@ impl Model for ItemKnn<Frozen> {
     }
 
     fn tables(&self) -> Vec<Table> {
-        vec![self.neighbours.table("neighbours"), self.counts.table("users_of_item"), self.histories.table("histories")]
+        vec![self.neighbours.table("neighbours"), self.counts.table("users_of_item"), self.histories.table(HISTORIES)]
     }
 }

@@ -13,9 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{RunningMean, sgd};
 use crate::config::BiasedMfConfig;
+use crate::learn::away::UserRows;
 use crate::learn::params::ValidParams;
 use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
 use crate::learn::{InnerProducts, Learner, Model, Observation, Scorer, from_scalars, to_scalars};
+
+/// Name of the users' table.
+const USER_FACTORS: &str = "user_factors";
 
 /// What the model holds besides its rows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -152,8 +156,7 @@ impl BiasedMf<Frozen> {
     /// What is wrong with them.
     pub fn read(params: ValidParams<BiasedMfConfig>, scalars: &[u8], tables: &mut Tables) -> Result<Self, String> {
         let width = params.factors + 1;
-        let (users, items) =
-            (Matrix::read(tables, "user_factors", width)?, Matrix::read(tables, "item_factors", width)?);
+        let (users, items) = (Matrix::read(tables, USER_FACTORS, width)?, Matrix::read(tables, "item_factors", width)?);
         Ok(Self { rates: Rates::of(&params), params, scalars: from_scalars(scalars)?, users, items })
     }
 }
@@ -195,6 +198,10 @@ impl Learner for BiasedMf<Live> {
         Arc::new(self.freeze())
     }
 
+    fn user_rows(&mut self) -> Vec<(String, &mut dyn UserRows)> {
+        vec![(USER_FACTORS.to_owned(), self.users.user_rows())]
+    }
+
     fn item_rows(&mut self) -> Option<&mut Matrix<Live>> {
         Some(&mut self.items)
     }
@@ -227,6 +234,6 @@ impl Model for BiasedMf<Frozen> {
     }
 
     fn tables(&self) -> Vec<Table> {
-        vec![self.users.table("user_factors"), self.items.table("item_factors")]
+        vec![self.users.table(USER_FACTORS), self.items.table("item_factors")]
     }
 }

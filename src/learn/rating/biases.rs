@@ -10,9 +10,13 @@ use std::sync::Arc;
 use super::RunningMean;
 use super::sgd::step_bias;
 use crate::config::BiasesConfig;
+use crate::learn::away::UserRows;
 use crate::learn::params::ValidParams;
 use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
 use crate::learn::{Learner, Model, Observation, Scorer, from_scalars, to_scalars};
+
+/// Name of the users' table.
+const USER_BIASES: &str = "user_biases";
 
 /// The model: biases of users and of items, each of shape `(n, 1)`.
 #[derive(Clone, Debug)]
@@ -58,7 +62,7 @@ impl Biases<Frozen> {
     /// # Errors
     /// What is wrong with them.
     pub fn read(params: ValidParams<BiasesConfig>, scalars: &[u8], tables: &mut Tables) -> Result<Self, String> {
-        let (users, items) = (Matrix::read(tables, "user_biases", 1)?, Matrix::read(tables, "item_biases", 1)?);
+        let (users, items) = (Matrix::read(tables, USER_BIASES, 1)?, Matrix::read(tables, "item_biases", 1)?);
         Ok(Self { params, factor: 1.0, mean: from_scalars(scalars)?, users, items })
     }
 }
@@ -90,6 +94,10 @@ impl Learner for Biases<Live> {
         self.factor = factor;
     }
 
+    fn user_rows(&mut self) -> Vec<(String, &mut dyn UserRows)> {
+        vec![(USER_BIASES.to_owned(), self.users.user_rows())]
+    }
+
     fn publish(&mut self) -> Arc<dyn Model> {
         let Self { params, factor, mean, users, items } = self;
         let (users, items) = (users.publish(), items.publish());
@@ -117,6 +125,6 @@ impl Model for Biases<Frozen> {
     }
 
     fn tables(&self) -> Vec<Table> {
-        vec![self.users.table("user_biases"), self.items.table("item_biases")]
+        vec![self.users.table(USER_BIASES), self.items.table("item_biases")]
     }
 }

@@ -5,10 +5,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::{Block, Frozen, Live, Read, Storage, Table, Tables};
+use crate::learn::away::UserRows;
 use crate::learn::blocks::Blocks;
 
 /// Rows in a block of [`Lists`]. A row is shared by itself, so that a write copies one row and not the block.
 const LIST_ROWS: usize = 16;
+
+/// Bytes of a list beside its entries: the counters and the vector's own.
+const ARC_OF_LIST: usize = 16 + size_of::<Vec<u32>>();
 
 /// What a list is made of: a value of a fixed number of 32-bit words.
 pub trait Entry: Clone + Copy + Debug + PartialEq + Send + Sync + 'static {
@@ -66,6 +70,32 @@ impl<T: Entry> Block for ListBlock<T> {
         }
         Ok(vec![Self(rows)])
     }
+
+    fn rows(&self) -> usize {
+        LIST_ROWS
+    }
+
+    fn row_bytes(&self, row: usize) -> usize {
+        self.0.get(row).map_or(0, |row| row.capacity() * size_of::<T>() + ARC_OF_LIST)
+    }
+
+    /// Lists that are away are one empty list, so that they take no memory each.
+    fn forget(&mut self, row: usize) {
+        let empty = self.0.iter().find(|row| row.is_empty() && row.capacity() == 0).cloned().unwrap_or_default();
+        if let Some(row) = self.0.get_mut(row) {
+            *row = empty;
+        }
+    }
+
+    fn recall(&mut self, row: usize, from: &Self) {
+        if let (Some(row), Some(from)) = (self.0.get_mut(row), from.0.get(row)) {
+            row.clone_from(from);
+        }
+    }
+
+    fn absent(_head: &[u8], index: usize, rows: usize) -> Result<Vec<Self>, String> {
+        Ok(vec![Self(vec![Arc::default(); rows.saturating_sub(index * LIST_ROWS).min(LIST_ROWS)])])
+    }
 }
 
 /// Lists of any length by dense index.
@@ -116,6 +146,11 @@ impl<T: Entry> Lists<Live, T> {
             self.len += 1;
         }
         Arc::make_mut(&mut self.blocks.get_mut(index / LIST_ROWS).0[index % LIST_ROWS])
+    }
+
+    /// The lists as those of users, which may be away.
+    pub fn user_rows(&mut self) -> &mut dyn UserRows {
+        &mut self.blocks
     }
 
     /// Hands readers every list. Costs what changed since the last call.

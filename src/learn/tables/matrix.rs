@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2, Axis};
 
 use super::{Block, Frozen, Live, Read, Storage, Stores, Table, Tables};
+use crate::learn::away::UserRows;
 use crate::learn::blocks::Blocks;
 
 /// Most floats in a block: what the first write after a publish copies at most (2 KiB), if a row is no longer.
@@ -16,27 +17,47 @@ const STORED_FLOATS: usize = 8192;
 /// Most rows in a block, and of what is stored as one.
 const MOST_ROWS: usize = 128;
 
-/// Rows of floats, shape `(block_rows, width)`; those not in use are zero.
+/// Rows of floats, shape `(block_rows, width)` less those that are away; those not in use are zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FloatBlock {
     width: usize,
+    /// Of each row whether it is not [away](crate::learn::away); the bits beyond the last row are set.
+    here: u128,
     values: Box<[f32]>,
 }
 
 impl FloatBlock {
     fn zeros(width: usize) -> Self {
-        Self { width, values: vec![0.0; block_rows(width) * width].into() }
+        Self { width, here: u128::MAX, values: vec![0.0; block_rows(width) * width].into() }
+    }
+
+    /// Where a row begins: the rows before it that are here come first.
+    #[inline]
+    fn begin(&self, row: usize) -> usize {
+        if self.here == u128::MAX { row * self.width } else { self.begin_of_some(row) }
+    }
+
+    #[cold]
+    fn begin_of_some(&self, row: usize) -> usize {
+        (self.here & ((1 << row) - 1)).count_ones() as usize * self.width
+    }
+
+    #[inline]
+    fn is_here(&self, row: usize) -> bool {
+        self.here == u128::MAX || self.here >> row & 1 == 1
     }
 
     /// A row of the block.
     #[inline]
     fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.width..(row + 1) * self.width]
+        let begin = self.begin(row);
+        &self.values[begin..begin + self.width]
     }
 
     #[inline]
     fn row_mut(&mut self, row: usize) -> &mut [f32] {
-        &mut self.values[row * self.width..(row + 1) * self.width]
+        let begin = self.begin(row);
+        &mut self.values[begin..begin + self.width]
     }
 
     /// The rows that are stored as one, shape `(stored_rows, width)`.
@@ -79,8 +100,46 @@ impl Block for FloatBlock {
     fn read(bytes: &[u8]) -> Result<Vec<Self>, String> {
         let stored = Self::stored(bytes)?;
         let width = stored.ncols();
-        let block = |rows: ArrayView2<f32>| Self { width, values: rows.iter().copied().collect() };
+        let block = |rows: ArrayView2<f32>| Self { width, here: u128::MAX, values: rows.iter().copied().collect() };
         Ok(stored.axis_chunks_iter(Axis(0), block_rows(width)).map(block).collect())
+    }
+
+    fn rows(&self) -> usize {
+        block_rows(self.width)
+    }
+
+    fn row_bytes(&self, row: usize) -> usize {
+        if self.is_here(row) { self.width * size_of::<f32>() } else { 0 }
+    }
+
+    fn forget(&mut self, row: usize) {
+        if self.is_here(row) {
+            let begin = self.begin(row);
+            let (before, after) = (&self.values[..begin], &self.values[begin + self.width..]);
+            self.values = [before, after].concat().into();
+            self.here &= !(1 << row);
+        }
+    }
+
+    fn recall(&mut self, row: usize, from: &Self) {
+        if !self.is_here(row) && from.is_here(row) {
+            let (before, after) = self.values.split_at(self.begin(row));
+            self.values = [before, from.row(row), after].concat().into();
+            self.here |= 1 << row;
+        }
+    }
+
+    /// Rows that are not in use yet are here: they are zero.
+    fn absent(head: &[u8], index: usize, rows: usize) -> Result<Vec<Self>, String> {
+        let width = head.first_chunk::<4>().map(|width| u32::from_le_bytes(*width) as usize);
+        let width = width.ok_or("it is cut short")?;
+        let (room, stored) = (block_rows(width), stored_rows(width));
+        let block = |begin: usize| {
+            let used = rows.saturating_sub(begin).min(room);
+            let here = u128::MAX.checked_shl(used as u32).unwrap_or(0);
+            Self { width, here, values: vec![0.0; (room - used) * width].into() }
+        };
+        Ok((index * stored..(index + 1) * stored).step_by(room).map(block).collect())
     }
 }
 
@@ -141,7 +200,7 @@ impl<S: Storage> Matrix<S> {
     /// One row, shape `(width,)`.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If there is no such row, or it is away.
     #[inline]
     #[must_use]
     pub fn row(&self, index: u32) -> &[f32] {
@@ -149,11 +208,13 @@ impl<S: Storage> Matrix<S> {
         self.blocks.block(block).row(row)
     }
 
-    /// One row, if it is there.
+    /// One row, if it is there and not away.
     #[inline]
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&[f32]> {
-        ((index as usize) < self.len).then(|| self.row(index))
+        let (block, row) = self.place(index);
+        let block = ((index as usize) < self.len).then(|| self.blocks.block(block))?;
+        block.is_here(row).then(|| block.row(row))
     }
 
     /// Every row in order.
@@ -201,6 +262,11 @@ impl Matrix<Live> {
     pub fn row_mut(&mut self, index: u32) -> &mut [f32] {
         let (block, row) = self.place(index);
         self.blocks.get_mut(block).row_mut(row)
+    }
+
+    /// The rows as those of users, which may be away.
+    pub fn user_rows(&mut self) -> &mut dyn UserRows {
+        &mut self.blocks
     }
 
     /// Hands readers every row. Costs what changed since the last call.

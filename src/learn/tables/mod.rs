@@ -11,7 +11,8 @@ mod rows;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -41,6 +42,30 @@ pub trait Block: Clone + Debug + Default + Send + Sync + 'static {
     /// # Errors
     /// What is wrong with the bytes.
     fn read(bytes: &[u8]) -> Result<Vec<Self>, String>;
+
+    /// Rows that it has room for; 0 where it has none that may be [away](crate::learn::away).
+    fn rows(&self) -> usize {
+        0
+    }
+
+    /// Bytes that a row takes.
+    fn row_bytes(&self, _row: usize) -> usize {
+        0
+    }
+
+    /// Frees what a row takes: it is away from here on.
+    fn forget(&mut self, _row: usize) {}
+
+    /// Puts a row that is away back, as it is in a block that has it.
+    fn recall(&mut self, _row: usize, _from: &Self) {}
+
+    /// The blocks of a stored part with all of their rows away: part `index` of `rows` rows, whose content begins with `head`.
+    ///
+    /// # Errors
+    /// If it is of a kind whose rows cannot be away.
+    fn absent(_head: &[u8], _index: usize, _rows: usize) -> Result<Vec<Self>, String> {
+        Err("its rows cannot be away".into())
+    }
 }
 
 /// Blocks of any kind as a store keeps them.
@@ -56,20 +81,65 @@ pub trait Stores: Debug + Send + Sync {
         self.len() == 0
     }
 
+    /// Rows of a part; 0 where none may be [away](crate::learn::away).
+    fn part_rows(&self) -> usize;
+
     /// Appends the content of one part.
     fn write(&self, part: usize, bytes: &mut Vec<u8>);
 
-    /// Whether a part is that of others, without a look at what is in it.
-    fn shares(&self, part: usize, others: &dyn Stores) -> bool;
+    /// The same of a part some of whose rows are `away`: they are as in `stored`.
+    ///
+    /// # Errors
+    /// If that does not read, or is shorter.
+    fn write_with(&self, part: usize, away: &[usize], stored: &Stored, bytes: &mut Vec<u8>) -> Result<(), String>;
+
+    /// What tells later which parts have stayed as they are. Keeps no block in memory.
+    fn marks(&self) -> Box<dyn Marks>;
 
     /// The blocks as what they are.
     fn as_any(&self) -> &dyn Any;
 }
 
+/// Which blocks there were at some time.
+pub trait Marks: Debug + Send + Sync {
+    /// Whether a part is the same as then, without a look at what is in it.
+    fn is(&self, part: usize, now: &dyn Stores) -> bool;
+
+    /// Has one part be as it is now.
+    fn mark(&mut self, part: usize, now: &dyn Stores);
+}
+
+impl<B: Block> Marks for Vec<Weak<B>> {
+    fn is(&self, part: usize, now: &dyn Stores) -> bool {
+        let Some(now) = now.as_any().downcast_ref::<Shared<B>>() else { return false };
+        let range = now.range(part);
+        let then = self.get(range.start..range.end.min(self.len())).unwrap_or_default();
+        let now = now.part(part);
+        then.len() == now.len() && then.iter().zip(now).all(|(then, now)| then.as_ptr() == Arc::as_ptr(now))
+    }
+
+    fn mark(&mut self, part: usize, now: &dyn Stores) {
+        let Some(now) = now.as_any().downcast_ref::<Shared<B>>() else { return };
+        for (index, block) in now.range(part).zip(now.part(part)) {
+            let weak = Arc::downgrade(block);
+            match self.get_mut(index) {
+                Some(then) => *then = weak,
+                None => self.push(weak),
+            }
+        }
+    }
+}
+
 impl<B: Block> Shared<B> {
-    fn part(&self, part: usize) -> &[Arc<B>] {
+    /// The blocks of a part by their indexes.
+    fn range(&self, part: usize) -> Range<usize> {
         let together = self.get(0).map_or(1, B::together);
-        self.as_slice().chunks(together).nth(part).unwrap_or_default()
+        let [from, to] = [part, part + 1].map(|part| (part * together).min(self.as_slice().len()));
+        from..to
+    }
+
+    fn part(&self, part: usize) -> &[Arc<B>] {
+        &self.as_slice()[self.range(part)]
     }
 }
 
@@ -86,10 +156,26 @@ impl<B: Block> Stores for Shared<B> {
         B::write(self.part(part), bytes);
     }
 
-    fn shares(&self, part: usize, others: &dyn Stores) -> bool {
-        let Some(others) = others.as_any().downcast_ref::<Self>() else { return false };
-        let (own, others) = (self.part(part), others.part(part));
-        own.len() == others.len() && own.iter().zip(others).all(|(own, other)| Arc::ptr_eq(own, other))
+    fn part_rows(&self) -> usize {
+        self.get(0).map_or(0, |first| first.rows() * first.together())
+    }
+
+    fn write_with(&self, part: usize, away: &[usize], stored: &Stored, bytes: &mut Vec<u8>) -> Result<(), String> {
+        let (mut blocks, stored) = (self.part(part).to_vec(), stored.read::<B>()?);
+        let rows = self.get(0).map_or(1, B::rows);
+        for row in away {
+            let (block, row) = (row / rows, row % rows);
+            let from = stored.get(block).ok_or_else(|| format!("row {row} of block {block} is not there"))?;
+            if let Some(block) = blocks.get_mut(block) {
+                Arc::make_mut(block).recall(row, from);
+            }
+        }
+        B::write(&blocks, bytes);
+        Ok(())
+    }
+
+    fn marks(&self) -> Box<dyn Marks> {
+        Box::new(self.iter().map(Arc::downgrade).collect::<Vec<Weak<B>>>())
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -175,6 +261,9 @@ impl Table {
     }
 }
 
+/// Bytes by which a block tells how wide it is, or of how many rows.
+const HEAD: usize = 16;
+
 /// One stored block. What it is read as is kept in the place of its content, so that a model that changes a little is read
 /// as far as it has changed.
 #[derive(Debug)]
@@ -185,13 +274,19 @@ pub struct Stored {
 
 enum State {
     Unread(Vec<u8>),
+    /// All of its rows are away; how its content begins, its place among the parts, and the rows of all of them.
+    Away(Vec<u8>, usize, usize),
     /// Blocks of the type that has this kind: `Vec<Arc<B>>`.
     Read(Box<dyn Any + Send>),
 }
 
 impl Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if matches!(self, Self::Read(_)) { "Read" } else { "Unread" })
+        f.write_str(match self {
+            Self::Unread(_) => "Unread",
+            Self::Away(..) => "Away",
+            Self::Read(_) => "Read",
+        })
     }
 }
 
@@ -200,6 +295,13 @@ impl Stored {
     #[must_use]
     pub fn new(kind: u8, content: Vec<u8>) -> Self {
         Self { kind, state: Mutex::new(State::Unread(content)) }
+    }
+
+    /// The same with all of its rows [away](crate::learn::away): part `index` of `rows` rows.
+    #[must_use]
+    pub fn away(kind: u8, content: &[u8], index: usize, rows: usize) -> Self {
+        let head = content[..content.len().min(HEAD)].to_vec();
+        Self { kind, state: Mutex::new(State::Away(head, index, rows)) }
     }
 
     /// What kind of block it is.
@@ -213,7 +315,7 @@ impl Stored {
     pub fn content(&self) -> Vec<u8> {
         match &*self.state.lock() {
             State::Unread(content) => content.clone(),
-            State::Read(_) => Vec::new(),
+            State::Away(..) | State::Read(_) => Vec::new(),
         }
     }
 
@@ -221,21 +323,22 @@ impl Stored {
     ///
     /// # Errors
     /// If it is of another kind, or does not read.
-    fn read<B: Block>(&self) -> Result<Vec<Arc<B>>, String> {
+    pub(super) fn read<B: Block>(&self) -> Result<Vec<Arc<B>>, String> {
         if self.kind != B::KIND {
             return Err(format!("it is of kind {}, not {}", self.kind, B::KIND));
         }
         let mut state = self.state.lock();
-        match &*state {
-            State::Unread(content) => {
-                let blocks: Vec<Arc<B>> = B::read(content)?.into_iter().map(Arc::new).collect();
-                *state = State::Read(Box::new(blocks.clone()));
-                Ok(blocks)
-            }
+        let read = match &*state {
             State::Read(blocks) => {
-                blocks.downcast_ref::<Vec<Arc<B>>>().cloned().ok_or_else(|| "it was read as another type".to_owned())
+                let blocks = blocks.downcast_ref::<Vec<Arc<B>>>().cloned();
+                return blocks.ok_or_else(|| "it was read as another type".to_owned());
             }
-        }
+            State::Unread(content) => B::read(content),
+            State::Away(head, index, rows) => B::absent(head, *index, *rows),
+        };
+        let blocks: Vec<Arc<B>> = read?.into_iter().map(Arc::new).collect();
+        *state = State::Read(Box::new(blocks.clone()));
+        Ok(blocks)
     }
 }
 

@@ -17,6 +17,17 @@ pub trait Row: Clone + Debug + Default + Send + Sync + 'static {
     /// Rows in a block, which are copied together on the first write after a publish: a power of two, 128 at most.
     const SHARED: usize = STORED_ROWS;
 
+    /// What stands in the place of a row that is [away](crate::learn::away).
+    #[must_use]
+    fn away() -> Self {
+        Self::default()
+    }
+
+    /// Bytes that it takes beside its place in the block.
+    fn bytes(&self) -> usize {
+        0
+    }
+
     /// What is stored of it: its bytes are those of [postcard](https://postcard.jamesmunns.com/wire-format).
     fn to_stored(&self) -> impl Serialize;
 
@@ -67,5 +78,31 @@ impl<T: Row> Block for Vec<T> {
             blocks.last_mut().ok_or("it has no rows")?.push(row);
         }
         if rest.is_empty() { Ok(blocks) } else { Err(format!("{} bytes are left over", rest.len())) }
+    }
+
+    fn rows(&self) -> usize {
+        T::SHARED
+    }
+
+    fn row_bytes(&self, row: usize) -> usize {
+        self.get(row).map_or(0, T::bytes)
+    }
+
+    fn forget(&mut self, row: usize) {
+        if let Some(row) = self.get_mut(row) {
+            *row = T::away();
+        }
+    }
+
+    fn recall(&mut self, row: usize, from: &Self) {
+        if let (Some(row), Some(from)) = (self.get_mut(row), from.get(row)) {
+            row.clone_from(from);
+        }
+    }
+
+    fn absent(head: &[u8], _index: usize, _rows: usize) -> Result<Vec<Self>, String> {
+        let (rows, _) = take::<usize>(head)?;
+        let rows = vec![T::away(); rows.min(STORED_ROWS)];
+        Ok(rows.chunks(T::SHARED).map(<[T]>::to_vec).collect())
     }
 }

@@ -9,6 +9,7 @@ use crate::learn::LearnedState;
 use crate::learn::prequential::{Metrics, Sums};
 use crate::serve::Status;
 use crate::serve::monitor::{Judged, RankingFigures};
+use crate::serve::resident::Resident;
 use crate::telemetry::now_ms;
 
 pub(super) fn encode(out: &mut Families<'_>, status: &Status, learned: &LearnedState) -> fmt::Result {
@@ -22,12 +23,26 @@ pub(super) fn encode(out: &mut Families<'_>, status: &Status, learned: &LearnedS
     let (users, items) = (learned.users.len() as f64, learned.items.len() as f64);
     out.gauges("freshet_model_users", "Users that the model knows", None, [(vec![], users)])?;
     out.gauges("freshet_model_items", "Items that the model knows", None, [(vec![], items)])?;
+    encode_resident(out, &status.resident)?;
     let snapshots = status.snapshots.load();
     let kept = [(vec![], snapshots.len() as f64)];
     out.gauges("freshet_snapshots", "Snapshots in the store, the newest hundred", None, kept)?;
     let age = snapshots.first().map(|newest| (now_ms() - newest.created_at_ms).max(0) as f64 / 1000.0);
     let age = age.map(|age| (vec![], age));
     out.gauges("freshet_snapshot_age", "Time since the newest snapshot was taken", Some(&Unit::Seconds), age)
+}
+
+/// Users' rows in memory, where there is a bound of them.
+fn encode_resident(out: &mut Families<'_>, resident: &Resident) -> fmt::Result {
+    let bounded = |value: u64| resident.budget().map(|_| (vec![], value as f64));
+    let help = "Users whose rows are in memory, where engine.user_bytes bounds them";
+    out.gauges("freshet_resident_users", help, None, bounded(resident.users()))?;
+    let help = "What users' rows take in memory, where engine.user_bytes bounds it";
+    out.gauges("freshet_resident", help, Some(&Unit::Bytes), bounded(resident.bytes()))?;
+    let forgotten = [(vec![], resident.forgotten())];
+    out.counters("freshet_users_forgotten", "Idle users whose rows went from memory", forgotten)?;
+    let recalled = [(vec![], resident.recalled())];
+    out.counters("freshet_users_recalled", "Users whose rows were read from the store again", recalled)
 }
 
 /// Test-then-learn errors, each with who made it (`of`) and over which events (`over`): the newest ten thousand are the window.

@@ -80,12 +80,17 @@ impl Default for Quality {
 impl Quality {
     pub(super) fn learned(&mut self, learned: &LearnedEvents<'_>) {
         let range = learned.after.learned().scale.range;
-        let history = learned.before.history();
+        let events = |user: u32| learned.outcomes.iter().filter(|outcome| outcome.user == user).count() as u64;
+        // Of whoever was away before, all that is known is from after, where his events of the batch are among the rest.
+        let known = |user: u32| {
+            let is_away = learned.before.away().is(user);
+            let (view, less) = if is_away { (learned.after, events(user)) } else { (learned.before, 0) };
+            view.history().seen(user).map_or(0, RoaringBitmap::len).saturating_sub(less)
+        };
         let mut own = HashMap::new();
         for outcome in learned.outcomes {
             let errors = self.add(outcome.predicted, outcome.mean, outcome.target, range);
-            let nth =
-                own.entry(outcome.user).or_insert_with(|| history.seen(outcome.user).map_or(0, RoaringBitmap::len));
+            let nth = own.entry(outcome.user).or_insert_with(|| known(outcome.user));
             *nth += 1;
             let group = NTH.partition_point(|last| last < nth);
             self.nth[group].add(errors);

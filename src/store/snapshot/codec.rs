@@ -24,6 +24,13 @@ pub(super) fn encode(blocks: &dyn Stores, part: usize) -> Block {
     framed(blocks.kind(), |bytes| blocks.write(part, bytes))
 }
 
+/// The same of one some of whose rows are `away`: they are as in `stored`.
+pub(super) fn encode_with(blocks: &dyn Stores, part: usize, away: &[usize], stored: &Stored) -> Result<Block, String> {
+    let mut written = Ok(());
+    let block = framed(blocks.kind(), |bytes| written = blocks.write_with(part, away, stored, bytes));
+    written.map(|()| block)
+}
+
 /// A block by itself.
 pub(super) fn encode_one<B: Kind>(block: B) -> Block {
     framed(B::KIND, |bytes| B::write(&[Arc::new(block)], bytes))
@@ -60,6 +67,11 @@ pub(super) fn content(bytes: &[u8]) -> Result<(u8, &[u8]), String> {
 /// A block to be read, or what is wrong with its header.
 pub(super) fn stored(bytes: &[u8]) -> Result<Arc<Stored>, String> {
     content(bytes).map(|(kind, content)| Arc::new(Stored::new(kind, content.to_vec())))
+}
+
+/// The same without its rows, which are away: part `index` of `rows` rows.
+pub(super) fn absent(bytes: &[u8], index: usize, rows: usize) -> Result<Arc<Stored>, String> {
+    content(bytes).map(|(kind, content)| Arc::new(Stored::away(kind, content, index, rows)))
 }
 
 fn content_of(bytes: &[u8], wanted: u8) -> Result<&[u8], String> {

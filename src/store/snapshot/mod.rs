@@ -3,6 +3,7 @@
 //! Apart from the stores, which keep bytes and documents and know nothing of models: both keep the same snapshots.
 
 pub mod archive;
+pub mod away;
 pub mod check;
 
 mod codec;
@@ -11,7 +12,7 @@ mod parts;
 
 pub use self::parts::Parts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,9 +27,11 @@ use crate::learn::blocks::Shared;
 use crate::learn::exchange::Exchange;
 use crate::learn::params::Named;
 use crate::learn::prequential::Prequential;
-use crate::learn::tables::{Block as _, FloatBlock, Stores, Table};
-use crate::learn::{LearnedState, Model};
+use crate::learn::tables::{Block as _, FloatBlock, Marks, Stores, Table};
+use crate::learn::{LearnedState, Model, RANKING, RATING};
+use crate::publish::history::SEEN;
 use crate::publish::{Addition, Version, View};
+use away::{Lacking, Origins, Read};
 
 /// Hashes that one index block lists: 128 KiB.
 const INDEX_HASHES: usize = 4096;
@@ -37,7 +40,6 @@ const INDEX_HASHES: usize = 4096;
 const SCALARS: &str = "scalars";
 const USER_IDS: &str = "user_ids";
 const ITEM_IDS: &str = "item_ids";
-const SEEN: &str = "seen";
 const COUNTS: &str = "counts";
 /// Names of the sections that a model has which this or a later freshet has learned from its first event on.
 const INTERVALS: &str = "intervals";
@@ -47,9 +49,6 @@ const RECENT: &str = "recent";
 /// What came to models since format 2, by its sections: each may be lacking.
 const ADDITIONS: [(&[&str], Addition); 2] =
     [(&[INTERVALS, ERRORS, RECENT], Addition::Intervals), (&[DRIFT], Addition::Drift)];
-/// What the names of the two models' own sections begin with.
-const RATING: &str = "rating.";
-const RANKING: &str = "ranking.";
 
 /// What a model holds besides its rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -113,6 +112,8 @@ impl<S: Store + ?Sized> Source for S {
 pub struct Encoder {
     params: Named,
     known: BTreeMap<String, Known>,
+    /// Stored parts that rows which are away are taken from.
+    read: Read,
 }
 
 /// A part of a view by its name: its rows, and the hashes of its blocks.
@@ -133,23 +134,24 @@ pub struct Changed {
 /// A part as it was encoded last: its blocks, and the hash of each that is stored.
 #[derive(Debug)]
 struct Known {
-    blocks: Arc<dyn Stores>,
+    rows: u64,
+    blocks: Box<dyn Marks>,
     hashes: Vec<Hash>,
 }
 
 impl Known {
-    /// The hashes of all blocks of a part; those that changed are encoded into `new`.
-    fn hashes(known: Option<&Self>, part: &str, blocks: &dyn Stores, new: &mut Vec<Changed>) -> Vec<Hash> {
-        let hash = |index| {
-            let same = known.filter(|known| blocks.shares(index, &*known.blocks));
-            same.and_then(|known| known.hashes.get(index)).copied().unwrap_or_else(|| {
-                let block = codec::encode(blocks, index);
-                let hash = block.hash;
-                new.push(Changed { part: part.to_owned(), index, block });
-                hash
-            })
-        };
-        (0..blocks.len()).map(hash).collect()
+    fn new(table: &Table, hashes: Vec<Hash>) -> Self {
+        Self { rows: table.rows, blocks: table.blocks.marks(), hashes }
+    }
+
+    /// Whether a stored block is as it was.
+    fn has(&self, blocks: &dyn Stores, index: usize) -> bool {
+        index < self.hashes.len() && self.blocks.is(index, blocks)
+    }
+
+    /// Those of a table's stored blocks that are not as they were.
+    fn changed(known: Option<&Self>, blocks: &dyn Stores) -> Vec<usize> {
+        (0..blocks.len()).filter(|index| !known.is_some_and(|known| known.has(blocks, *index))).collect()
     }
 }
 
@@ -158,6 +160,41 @@ impl Encoder {
     #[must_use]
     pub fn new(params: Named) -> Self {
         Self { params, ..Self::default() }
+    }
+
+    /// Takes the blocks of a stored view, by the hashes of each part, for handed out.
+    pub fn know(&mut self, view: &View, listed: &BTreeMap<String, Vec<Hash>>) {
+        for table in parts(view) {
+            let hashes = listed.get(&table.name).filter(|hashes| hashes.len() == table.blocks.len());
+            if let Some(hashes) = hashes {
+                self.known.insert(table.name.clone(), Known::new(&table, hashes.clone()));
+            }
+        }
+    }
+
+    /// The stored blocks that have to be read before the view can be encoded, since rows of users are
+    /// [away](View::away) in what changed: those of the snapshot that `origins` are of, which is of the view or one before.
+    #[must_use]
+    pub fn lacking(&self, view: &View, origins: &Origins) -> Vec<Lacking> {
+        let mut lacking = Vec::new();
+        for table in parts(view).iter().filter(|table| origins.holds(&table.name)) {
+            let changed = Known::changed(self.known.get(&table.name), &*table.blocks);
+            let mixed = changed.into_iter().filter(|index| !away_in(view, &*table.blocks, *index).is_empty());
+            lacking.extend(mixed.filter_map(|index| origins.part(&table.name, index)));
+        }
+        lacking
+    }
+
+    /// Takes what was lacking, for the next encoding.
+    pub fn take(&mut self, read: Read) {
+        self.read = read;
+    }
+
+    /// Where the rows of the tables of these names are in the view that was encoded last, which was after `batch`.
+    #[must_use]
+    pub fn origins(&self, batch: u64, names: &BTreeSet<String>) -> Origins {
+        let listed = |(name, known): (&'_ String, &'_ Known)| (name.clone(), known.rows, known.hashes.clone());
+        Origins::new(batch, names, self.known.iter().map(listed))
     }
 
     /// Forgets which blocks it has handed out: the next snapshot comes with all of its own.
@@ -178,10 +215,21 @@ impl Encoder {
         let mut listed = vec![(SCALARS.to_owned(), 1, vec![scalars.hash])];
         new.push(Changed { part: SCALARS.to_owned(), index: 0, block: scalars });
         for table in parts(view) {
-            let hashes = Known::hashes(self.known.get(&table.name), &table.name, &*table.blocks, new);
-            self.known.insert(table.name.clone(), Known { blocks: table.blocks, hashes: hashes.clone() });
-            listed.push((table.name, table.rows, hashes));
+            let known = self.known.entry(table.name.clone()).or_insert_with(|| Known::new(&table, Vec::new()));
+            known.rows = table.rows;
+            known.hashes.truncate(table.blocks.len());
+            for index in Known::changed(Some(known), &*table.blocks) {
+                let block = encoded(view, &table, index, &self.read);
+                match known.hashes.get_mut(index) {
+                    Some(hash) => *hash = block.hash,
+                    None => known.hashes.push(block.hash),
+                }
+                known.blocks.mark(index, &*table.blocks);
+                new.push(Changed { part: table.name.clone(), index, block });
+            }
+            listed.push((table.name, table.rows, known.hashes.clone()));
         }
+        self.read = Read::default();
         let sha256 = model_hash(&self.params, listed.iter().map(|(name, rows, hashes)| (name.as_str(), *rows, hashes)));
         (listed, sha256)
     }
@@ -210,6 +258,21 @@ impl Encoder {
         };
         Encoded { manifest, new, blocks }
     }
+}
+
+/// A stored block; rows that are away are as in what was read.
+fn encoded(view: &View, table: &Table, index: usize, read: &Read) -> Block {
+    match read.get(&table.name, index) {
+        Some(stored) => codec::encode_with(&*table.blocks, index, &away_in(view, &*table.blocks, index), stored)
+            .expect("a part that was stored of these rows reads, and holds them"),
+        None => codec::encode(&*table.blocks, index),
+    }
+}
+
+/// The rows of a stored block that are away in a view, by their places in it.
+fn away_in(view: &View, blocks: &dyn Stores, index: usize) -> Vec<usize> {
+    let rows = blocks.part_rows();
+    (0..rows).filter(|row| view.away().is((index * rows + row) as u32)).collect()
 }
 
 impl Counts {

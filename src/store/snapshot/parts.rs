@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::delta::{Changes, PartLine};
 use super::{
-    COUNTS, DRIFT, ERRORS, INTERVALS, ITEM_IDS, RANKING, RATING, RECENT, SCALARS, SEEN, Scalars, Source, USER_IDS,
-    codec, damaged, listed, model_hash,
+    COUNTS, DRIFT, ERRORS, INTERVALS, ITEM_IDS, RECENT, SCALARS, Scalars, Source, USER_IDS, codec, damaged, listed,
+    model_hash,
 };
 use crate::learn::blocks::Shared;
 use crate::learn::drift::Drift;
@@ -16,10 +16,10 @@ use crate::learn::exchange::Exchange;
 use crate::learn::intervals::{Intervals, UserErrors};
 use crate::learn::params::{self, Named, RatingScale};
 use crate::learn::tables::{Frozen, Matrix, Stored, Tables};
-use crate::learn::{self, LearnedState};
-use crate::publish::history::{HistoryTables, RecentBlock};
+use crate::learn::{self, LearnedState, RANKING, RATING};
+use crate::publish::history::{HistoryTables, RecentBlock, SEEN};
 use crate::publish::{Version, View};
-use crate::store::{Block, Hash, Manifest, StoreError};
+use crate::store::{Block, Hash, Manifest, Section, StoreError};
 
 /// The parts of a model by name.
 #[derive(Clone, Debug, Default)]
@@ -46,18 +46,59 @@ impl Held {
     }
 }
 
+/// Blocks read at once where their rows are not kept.
+const READ_AT_ONCE: usize = 256;
+
+impl Part {
+    /// A part whose blocks are read and checked, and whose rows are not kept.
+    async fn away<S: Source + ?Sized>(
+        source: &S,
+        manifest: &Manifest,
+        section: &Section,
+        hashes: &[Hash],
+    ) -> Result<Self, StoreError> {
+        let (mut blocks, rows) =
+            (Vec::with_capacity(hashes.len()), usize::try_from(section.rows).unwrap_or(usize::MAX));
+        for hashes in hashes.chunks(READ_AT_ONCE) {
+            for block in source.read(hashes).await? {
+                let reason = |reason| damaged(&source.place(), manifest, format!("block {}: {reason}", block.hash));
+                let stored = codec::absent(&block.bytes, blocks.len(), rows).map_err(reason)?;
+                blocks.push(Held { hash: block.hash, stored });
+            }
+        }
+        Ok(Self { rows: section.rows, blocks: Arc::new(blocks) })
+    }
+}
+
 impl Parts {
     /// The parts of a snapshot, checked against its hash. Blocks that are `known` are shared with it and not read.
     ///
     /// # Errors
     /// As [`load`](super::load).
     pub async fn load<S: Source + ?Sized>(source: &S, manifest: &Manifest, known: &Self) -> Result<Self, StoreError> {
+        Ok(Self::load_without(source, manifest, known, &BTreeSet::new()).await?.0)
+    }
+
+    /// The same without the rows of the parts of these names, which are away; and the hashes of each part.
+    ///
+    /// # Errors
+    /// As [`load`](super::load).
+    pub(super) async fn load_without<S: Source + ?Sized>(
+        source: &S,
+        manifest: &Manifest,
+        known: &Self,
+        away: &BTreeSet<String>,
+    ) -> Result<(Self, BTreeMap<String, Vec<Hash>>), StoreError> {
         let known = known.0.values().flat_map(|part| &*part.blocks);
         let mut held: BTreeMap<Hash, Held> = known.map(|block| (block.hash, block.clone())).collect();
         let listed = listed(source, manifest).await?;
         let mut parts = BTreeMap::new();
         for section in &manifest.sections {
             let hashes = &listed[section.name.as_str()];
+            if away.contains(&section.name) {
+                parts.insert(section.name.clone(), Part::away(source, manifest, section, hashes).await?);
+                continue;
+            }
             let missing: BTreeSet<Hash> = hashes.iter().filter(|hash| !held.contains_key(hash)).copied().collect();
             let missing: Vec<Hash> = missing.into_iter().collect();
             let read = source.read(&missing).await?;
@@ -67,7 +108,8 @@ impl Parts {
             let blocks = Arc::new(hashes.iter().map(|hash| held[hash].clone()).collect());
             parts.insert(section.name.clone(), Part { rows: section.rows, blocks });
         }
-        Ok(Self(parts))
+        let listed = listed.into_iter().map(|(name, hashes)| (name.to_owned(), hashes)).collect();
+        Ok((Self(parts), listed))
     }
 
     /// These parts after `changes`, as far as `listed` names them.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::draw;
 use super::history::Visit;
 use super::math::kept;
+use crate::learn::away::UserRows;
 use crate::learn::dot;
 use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
 
@@ -116,6 +117,9 @@ fn solve(a: &mut Square, mut b: Vector) -> Option<Vector> {
     }
     x.iter().all(|x| x.abs() < BOUND).then_some(x)
 }
+
+/// Name of the users' table.
+const USERS: &str = "user_vectors";
 
 /// The model. Rows have shape `(K,)`; those of `sums` `(TRIANGLE + K,)`: A, then b.
 #[derive(Clone, Debug)]
@@ -216,6 +220,11 @@ impl Factors<Live> {
         solve(&mut a, std::array::from_fn(|k| b[k]))
     }
 
+    /// Users' rows that may be away.
+    pub(super) fn user_rows(&mut self) -> (String, &mut dyn UserRows) {
+        (USERS.to_owned(), self.users.user_rows())
+    }
+
     pub(super) fn publish(&mut self) -> Factors<Frozen> {
         Factors { items: self.items.publish(), users: self.users.publish(), sums: self.sums.publish() }
     }
@@ -227,7 +236,7 @@ impl Factors<Frozen> {
     }
 
     pub(super) fn tables(&self) -> [Table; 3] {
-        [self.items.table("item_vectors"), self.users.table("user_vectors"), self.sums.table("item_sums")]
+        [self.items.table("item_vectors"), self.users.table(USERS), self.sums.table("item_sums")]
     }
 
     /// The model of these tables.
@@ -235,7 +244,7 @@ impl Factors<Frozen> {
     /// # Errors
     /// What is wrong with them.
     pub(super) fn read(tables: &mut Tables) -> Result<Self, String> {
-        let (items, users) = (Matrix::read(tables, "item_vectors", K)?, Matrix::read(tables, "user_vectors", K)?);
+        let (items, users) = (Matrix::read(tables, "item_vectors", K)?, Matrix::read(tables, USERS, K)?);
         Ok(Self { items, users, sums: Matrix::read(tables, "item_sums", TRIANGLE + K)? })
     }
 }

@@ -5,6 +5,7 @@
 //! everything seen is known while learning, 0.2348 if the newest 200 items are, and 0.2312 if the newest 50 are. So a
 //! longer history is kept than is read. What is served is filtered by what is kept outside of the model, for ever.
 
+use crate::learn::away::UserRows;
 use crate::learn::tables::{Entry, Frozen, Lists, Live, Matrix, Storage, Table, Tables};
 
 /// Stages of a user's history: none or one event so far, two, four, eight ... or more.
@@ -44,6 +45,9 @@ impl Entry for Visit {
         Self { item: words[0], positive: words[1] & 1 != 0, ts: (words[1] & 2 != 0).then_some(ts), confidence }
     }
 }
+
+/// Name of the visits' table.
+const VISITS: &str = "histories";
 
 /// The newest items of each user, the newest last and each once; and the number of events of each, shape
 /// `(n_users, 1)`.
@@ -93,6 +97,11 @@ impl Histories<Live> {
         }
     }
 
+    /// Users' rows that may be away: the visits, beside which the numbers of events are small.
+    pub(super) fn user_rows(&mut self) -> (String, &mut dyn UserRows) {
+        (VISITS.to_owned(), self.visits.user_rows())
+    }
+
     pub(super) fn publish(&mut self) -> Histories<Frozen> {
         Histories { visits: self.visits.publish(), events: self.events.publish() }
     }
@@ -104,11 +113,11 @@ impl Histories<Frozen> {
     }
 
     pub(super) fn tables(&self) -> Vec<Table> {
-        vec![self.visits.table("histories"), self.events.table("events_of_user")]
+        vec![self.visits.table(VISITS), self.events.table("events_of_user")]
     }
 
     pub(super) fn read(tables: &mut Tables) -> Result<Self, String> {
-        Ok(Self { visits: Lists::read(tables, "histories")?, events: Matrix::read(tables, "events_of_user", 1)? })
+        Ok(Self { visits: Lists::read(tables, VISITS)?, events: Matrix::read(tables, "events_of_user", 1)? })
     }
 }
 

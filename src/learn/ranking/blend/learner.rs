@@ -9,6 +9,7 @@ use super::history::{Visit, stage};
 use super::math::ln;
 use super::{Blend, draw, sequence, weights};
 use crate::config::BlendConfig;
+use crate::learn::away::UserRows;
 use crate::learn::params::ValidParams;
 use crate::learn::tables::Live;
 use crate::learn::{Learner, Model, Observation, Scorer};
@@ -241,6 +242,13 @@ impl Learner for BlendLearner {
         self.count(event);
         self.learn_tastes(event);
         None
+    }
+
+    fn user_rows(&mut self) -> Vec<(String, &mut dyn UserRows)> {
+        let Blend { histories, factors, ratings, profiles, .. } = &mut self.model;
+        let mut rows = ratings.user_rows();
+        rows.extend([histories.user_rows(), factors.user_rows(), profiles.user_rows()]);
+        rows
     }
 
     fn publish(&mut self) -> Arc<dyn Model> {

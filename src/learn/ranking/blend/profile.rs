@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::math::ln;
 use crate::learn::about::About;
+use crate::learn::away::UserRows;
 use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
+
+/// Name of the users' table.
+const USERS: &str = "user_genres";
 
 /// Genres that count: the first that appeared.
 const GENRES: usize = 32;
@@ -170,6 +174,11 @@ impl Profiles<Live> {
         shares.events += 1;
     }
 
+    /// Users' rows that may be away.
+    pub(super) fn user_rows(&mut self) -> (String, &mut dyn UserRows) {
+        (USERS.to_owned(), self.users.user_rows())
+    }
+
     pub(super) fn publish(&mut self) -> Profiles<Frozen> {
         Profiles { items: self.items.publish(), users: self.users.publish() }
     }
@@ -181,7 +190,7 @@ impl Profiles<Frozen> {
     }
 
     pub(super) fn tables(&self) -> [Table; 2] {
-        [self.items.table("item_genres"), self.users.table("user_genres")]
+        [self.items.table("item_genres"), self.users.table(USERS)]
     }
 
     /// The profiles of these tables.
@@ -189,7 +198,7 @@ impl Profiles<Frozen> {
     /// # Errors
     /// What is wrong with them.
     pub(super) fn read(tables: &mut Tables) -> Result<Self, String> {
-        Ok(Self { items: Matrix::read(tables, "item_genres", 3)?, users: Matrix::read(tables, "user_genres", WIDTH)? })
+        Ok(Self { items: Matrix::read(tables, "item_genres", 3)?, users: Matrix::read(tables, USERS, WIDTH)? })
     }
 }
 

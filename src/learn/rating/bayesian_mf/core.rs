@@ -10,6 +10,7 @@ use super::history::{Rated, Rater};
 use super::linear::{blocked_len, products};
 use super::settings::{MOST_ROW, STATE, Settings, Shape};
 use super::work::Work;
+use crate::learn::away::UserRows;
 use crate::learn::rating::dot;
 use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
 
@@ -210,6 +211,11 @@ impl Core<Live> {
         self.settings = settings;
     }
 
+    /// Users' rows that may be away.
+    pub(super) fn user_rows(&mut self, name: &str) -> [(String, &mut dyn UserRows); 2] {
+        [(user_weights(name), self.users.user_rows()), (user_tails(name), self.user_tails.user_rows())]
+    }
+
     pub(super) fn publish(&mut self) -> Core<Frozen> {
         Core {
             settings: self.settings.clone(),
@@ -239,8 +245,8 @@ impl Core<Frozen> {
     /// Its tables; `name` sets those of one core apart from those of the other.
     pub(super) fn tables(&self, name: &str) -> [Table; 4] {
         [
-            self.users.table(format!("{name}_user_weights")),
-            self.user_tails.table(format!("{name}_user_tails")),
+            self.users.table(user_weights(name)),
+            self.user_tails.table(user_tails(name)),
             self.items.table(format!("{name}_item_features")),
             self.item_tails.table(format!("{name}_item_tails")),
         ]
@@ -255,12 +261,12 @@ impl Core<Frozen> {
         if prior.weights.len() != shape.features || !prior.weights.iter().all(|weight| weight.is_finite()) {
             return Err(format!("the prior of its {name} core is not {} finite floats", shape.features));
         }
-        let mut read = |part: &str, width| Matrix::read(tables, &format!("{name}_{part}"), width);
+        let mut read = |table: &str, width| Matrix::read(tables, table, width);
         let core = Self {
-            users: read("user_weights", shape.row())?,
-            user_tails: read("user_tails", shape.user_tail())?,
-            items: read("item_features", shape.row())?,
-            item_tails: read("item_tails", shape.item_tail())?,
+            users: read(&user_weights(name), shape.row())?,
+            user_tails: read(&user_tails(name), shape.user_tail())?,
+            items: read(&format!("{name}_item_features"), shape.row())?,
+            item_tails: read(&format!("{name}_item_tails"), shape.item_tail())?,
             settings,
             prior,
             work: Work::default(),
@@ -270,6 +276,16 @@ impl Core<Frozen> {
         }
         Ok(core)
     }
+}
+
+/// Name of the table of users' weights in the core of this name.
+fn user_weights(name: &str) -> String {
+    format!("{name}_user_weights")
+}
+
+/// Name of the table of users' tails.
+fn user_tails(name: &str) -> String {
+    format!("{name}_user_tails")
 }
 
 /// An event as a core learns it.

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunningMean;
 use crate::config::BayesianMfConfig;
+use crate::learn::away::UserRows;
 use crate::learn::params::ValidParams;
 use crate::learn::tables::{Frozen, Lists, Live, Matrix, Storage, Table, Tables};
 use crate::learn::{Learner, Model, Observation, Scorer, from_scalars, to_scalars};
@@ -64,6 +65,13 @@ struct Scalars {
     slow: Prior,
     fast: Option<Prior>,
 }
+
+/// Name of the table of users' events.
+const USER_EVENTS: &str = "user_events";
+
+/// Names of the two cores.
+const SLOW: &str = "slow";
+const FAST: &str = "fast";
 
 /// The model.
 #[derive(Clone, Debug)]
@@ -217,12 +225,12 @@ impl BayesianMf<Frozen> {
         let model = Self {
             scale: Scale::of(params.range()),
             mean,
-            slow: Core::read(Settings::slow(&params, 1.0), "slow", slow, tables)?,
-            fast: fast.map(|prior| Core::read(Settings::fast(&params, 1.0), "fast", prior, tables)).transpose()?,
+            slow: Core::read(Settings::slow(&params, 1.0), SLOW, slow, tables)?,
+            fast: fast.map(|prior| Core::read(Settings::fast(&params, 1.0), FAST, prior, tables)).transpose()?,
             stack,
             forget: params.forget,
             residuals: Matrix::read(tables, "residuals", columns::WIDTH)?,
-            rated: Lists::read(tables, "user_events")?,
+            rated: Lists::read(tables, USER_EVENTS)?,
             raters: Lists::read(tables, "item_events")?,
             params,
         };
@@ -284,6 +292,18 @@ impl Learner for BayesianMf<Live> {
         self.forget = forget(&self.params, factor);
     }
 
+    fn user_rows(&mut self) -> Vec<(String, &mut dyn UserRows)> {
+        let mut rows = vec![(USER_EVENTS.to_owned(), self.rated.user_rows())];
+        rows.extend(self.slow.user_rows(SLOW));
+        rows.extend(self.fast.iter_mut().flat_map(|fast| fast.user_rows(FAST)));
+        rows
+    }
+
+    /// Those who rated an item last: it is solved with their weights of today.
+    fn needed(&self, item: u32) -> Vec<u32> {
+        self.raters.row(item).iter().map(|rater| rater.user).collect()
+    }
+
     fn publish(&mut self) -> Arc<dyn Model> {
         Arc::new(BayesianMf {
             params: self.params.clone(),
@@ -332,10 +352,10 @@ impl Model for BayesianMf<Frozen> {
     }
 
     fn tables(&self) -> Vec<Table> {
-        let mut tables = Vec::from(self.slow.tables("slow"));
-        tables.extend(self.fast.iter().flat_map(|fast| fast.tables("fast")));
+        let mut tables = Vec::from(self.slow.tables(SLOW));
+        tables.extend(self.fast.iter().flat_map(|fast| fast.tables(FAST)));
         tables.push(self.residuals.table("residuals"));
-        tables.extend([self.rated.table("user_events"), self.raters.table("item_events")]);
+        tables.extend([self.rated.table(USER_EVENTS), self.raters.table("item_events")]);
         tables
     }
 }
