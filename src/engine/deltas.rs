@@ -19,7 +19,7 @@ use crate::publish::View;
 use crate::serve::Status;
 use crate::serve::status::Part;
 use crate::store::snapshot::away::{Loaded, Origins, Read};
-use crate::store::snapshot::delta::{Commit, Delta, Teller, block_record};
+use crate::store::snapshot::delta::{Commit, Delta, Place, Teller, block_record};
 use crate::store::snapshot::{Changed, Encoder};
 use crate::store::{Block, Store};
 use crate::telemetry::now_ms;
@@ -41,8 +41,8 @@ pub(super) struct Deltas {
     origins: watch::Receiver<Arc<Origins>>,
     encoder: Encoder,
     outlet: Outlet,
-    /// Blocks that no commit on the topic speaks of yet, by their places.
-    unsent: BTreeMap<(String, usize), Block>,
+    /// Blocks and pieces that no commit on the topic speaks of yet, by their places.
+    unsent: BTreeMap<Place, Block>,
     /// The last commit on the topic.
     told: Option<Commit>,
     /// `seq` of the model that what is sent next makes another one of.
@@ -121,8 +121,8 @@ impl Deltas {
             },
         };
         let (teller, batch) = (Teller::new(&self.store_id, self.epoch), commit.batch);
-        for ((part, index), block) in &self.unsent {
-            self.outlet.put(block_record(teller, batch, (part, *index), block)).await?;
+        for (place, block) in &self.unsent {
+            self.outlet.put(block_record(teller, batch, place, block)).await?;
         }
         let holds_blocks = self.outlet.flush().await?;
         commit.sent_at_ms = now_ms();
@@ -152,8 +152,7 @@ impl Deltas {
         let delta = self.delta(Arc::clone(&view)).await;
         let number = self.told.as_ref().map_or(0, |told| told.delta) + 1;
         let commit = Commit::of(&view, &delta, self.params.clone(), (&self.store_id, self.epoch));
-        let placed = |Changed { part, index, block }| ((part, index), block);
-        self.unsent.extend(delta.changed.into_iter().map(placed));
+        self.unsent.extend(delta.changed.into_iter().flat_map(Changed::told));
         Ok(Some(Commit { delta: number, after: self.after, changed: self.unsent.len(), ..commit }))
     }
 

@@ -165,16 +165,23 @@ impl Follower {
         }
     }
 
-    /// The model that a commit names, made of what is there.
+    /// The model that a commit names, made of what is there: of the base and what was told after it, or of what was told alone,
+    /// where the base is of another model.
     fn candidate(&self, commit: &Commit) -> Result<Parts, String> {
-        let (stands, none) = (self.base.as_ref().map_or(0, |base| base.seq), Parts::default());
-        let parts = self.base.as_ref().map_or(&none, |base| &base.parts);
-        let made = parts.changed(&self.staged, &commit.parts);
-        let why = match made {
-            Ok(parts) if parts.hash(&commit.params, &commit.parts) == commit.sha256 => return Ok(parts),
-            Ok(_) => "what is there does not make the model of its hash".to_owned(),
-            Err(missing) => missing,
+        let made = |parts: &Parts| {
+            let made = parts.changed(&self.staged, &commit.parts)?;
+            let is_it = made.hash(&commit.params, &commit.parts) == commit.sha256;
+            if is_it { Ok(made) } else { Err("what is there does not make the model of its hash".to_owned()) }
         };
+        let none = Parts::default();
+        let (stands, parts) = self.base.as_ref().map_or((0, &none), |base| (base.seq, &base.parts));
+        let why = match made(parts) {
+            Ok(parts) => return Ok(parts),
+            Err(why) => why,
+        };
+        if let Ok(parts) = made(&none) {
+            return Ok(parts);
+        }
         let Commit { seq, after, delta, epoch, .. } = commit;
         let gap =
             if *after > stands { format!("; deltas between {stands} and {after} are missing") } else { String::new() };

@@ -65,19 +65,27 @@ impl FloatBlock {
     /// # Errors
     /// What is wrong with the bytes.
     pub fn stored(bytes: &[u8]) -> Result<Array2<f32>, String> {
-        let (width, rest) = bytes.split_first_chunk::<4>().ok_or("it is cut short")?;
-        let width = u32::from_le_bytes(*width) as usize;
-        let (values, odd) = rest.as_chunks::<4>();
+        let (width, values) = floats(bytes)?;
         let rows = stored_rows(width);
-        if !odd.is_empty() || Some(values.len()) != rows.checked_mul(width) {
-            return Err(format!("{} bytes are no {rows} rows of {width} floats", rest.len()));
-        }
-        let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err("it holds a value that is not finite".into());
+        if Some(values.len()) != rows.checked_mul(width) {
+            return Err(format!("{} floats are no {rows} rows of {width}", values.len()));
         }
         Array2::from_shape_vec((rows, width), values).map_err(|error| error.to_string())
     }
+}
+
+/// The width of rows, and their values.
+fn floats(bytes: &[u8]) -> Result<(usize, Vec<f32>), String> {
+    let (width, rest) = bytes.split_first_chunk::<4>().ok_or("it is cut short")?;
+    let (values, odd) = rest.as_chunks::<4>();
+    if !odd.is_empty() {
+        return Err(format!("{} bytes are left over after the last value", odd.len()));
+    }
+    let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
+    if !values.iter().all(|value| value.is_finite()) {
+        return Err("it holds a value that is not finite".into());
+    }
+    Ok((u32::from_le_bytes(*width) as usize, values))
 }
 
 impl Block for FloatBlock {
@@ -102,6 +110,19 @@ impl Block for FloatBlock {
         let width = stored.ncols();
         let block = |rows: ArrayView2<f32>| Self { width, here: u128::MAX, values: rows.iter().copied().collect() };
         Ok(stored.axis_chunks_iter(Axis(0), block_rows(width)).map(block).collect())
+    }
+
+    fn write_piece(block: &Arc<Self>, bytes: &mut Vec<u8>) {
+        bytes.extend((block.width as u32).to_le_bytes());
+        bytes.extend(block.values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+
+    fn read_piece(bytes: &[u8]) -> Result<Self, String> {
+        let (width, values) = floats(bytes)?;
+        if Some(values.len()) != block_rows(width).checked_mul(width) {
+            return Err(format!("{} floats are no block of rows of {width}", values.len()));
+        }
+        Ok(Self { width, here: u128::MAX, values: values.into() })
     }
 
     fn rows(&self) -> usize {

@@ -43,6 +43,21 @@ pub trait Block: Clone + Debug + Default + Send + Sync + 'static {
     /// What is wrong with the bytes.
     fn read(bytes: &[u8]) -> Result<Vec<Self>, String>;
 
+    /// Appends the content of one block of those that are stored as one: what changed of them is told so.
+    fn write_piece(block: &Arc<Self>, bytes: &mut Vec<u8>) {
+        Self::write(std::slice::from_ref(block), bytes);
+    }
+
+    /// The one block.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    fn read_piece(bytes: &[u8]) -> Result<Self, String> {
+        let blocks: [Self; 1] = Self::read(bytes)?.try_into().map_err(|_| "it is not one block")?;
+        let [block] = blocks;
+        Ok(block)
+    }
+
     /// Rows that it has room for; 0 where it has none that may be [away](crate::learn::away).
     fn rows(&self) -> usize {
         0
@@ -84,17 +99,26 @@ pub trait Stores: Debug + Send + Sync {
     /// Rows of a part; 0 where none may be [away](crate::learn::away).
     fn part_rows(&self) -> usize;
 
+    /// Blocks that a part is divided into.
+    fn pieces(&self) -> usize;
+
     /// Appends the content of one part.
     fn write(&self, part: usize, bytes: &mut Vec<u8>);
 
-    /// The same of a part some of whose rows are `away`: they are as in `stored`.
+    /// Appends the content of one block of a part.
+    fn write_piece(&self, part: usize, piece: usize, bytes: &mut Vec<u8>);
+
+    /// One part by itself. Its rows that are `away` are as in `stored`.
     ///
     /// # Errors
     /// If that does not read, or is shorter.
-    fn write_with(&self, part: usize, away: &[usize], stored: &Stored, bytes: &mut Vec<u8>) -> Result<(), String>;
+    fn alone(&self, part: usize, away: Option<(&[usize], &Stored)>) -> Result<Box<dyn Stores>, String>;
 
     /// What tells later which parts have stayed as they are. Keeps no block in memory.
     fn marks(&self) -> Box<dyn Marks>;
+
+    /// The same of a time when there was none of them.
+    fn no_marks(&self) -> Box<dyn Marks>;
 
     /// The blocks as what they are.
     fn as_any(&self) -> &dyn Any;
@@ -104,6 +128,9 @@ pub trait Stores: Debug + Send + Sync {
 pub trait Marks: Debug + Send + Sync {
     /// Whether a part is the same as then, without a look at what is in it.
     fn is(&self, part: usize, now: &dyn Stores) -> bool;
+
+    /// The blocks of a part that are not the same as then.
+    fn changed_in(&self, part: usize, now: &dyn Stores) -> Vec<usize>;
 
     /// Has one part be as it is now.
     fn mark(&mut self, part: usize, now: &dyn Stores);
@@ -116,6 +143,13 @@ impl<B: Block> Marks for Vec<Weak<B>> {
         let then = self.get(range.start..range.end.min(self.len())).unwrap_or_default();
         let now = now.part(part);
         then.len() == now.len() && then.iter().zip(now).all(|(then, now)| then.as_ptr() == Arc::as_ptr(now))
+    }
+
+    fn changed_in(&self, part: usize, now: &dyn Stores) -> Vec<usize> {
+        let Some(now) = now.as_any().downcast_ref::<Shared<B>>() else { return Vec::new() };
+        let is = |index: usize, now: &Arc<B>| self.get(index).is_some_and(|then| then.as_ptr() == Arc::as_ptr(now));
+        let blocks = now.range(part).zip(now.part(part)).enumerate();
+        blocks.filter(|(_, (index, now))| !is(*index, now)).map(|(piece, _)| piece).collect()
     }
 
     fn mark(&mut self, part: usize, now: &dyn Stores) {
@@ -160,8 +194,20 @@ impl<B: Block> Stores for Shared<B> {
         self.get(0).map_or(0, |first| first.rows() * first.together())
     }
 
-    fn write_with(&self, part: usize, away: &[usize], stored: &Stored, bytes: &mut Vec<u8>) -> Result<(), String> {
-        let (mut blocks, stored) = (self.part(part).to_vec(), stored.read::<B>()?);
+    fn pieces(&self) -> usize {
+        self.get(0).map_or(1, B::together)
+    }
+
+    fn write_piece(&self, part: usize, piece: usize, bytes: &mut Vec<u8>) {
+        if let Some(block) = self.part(part).get(piece) {
+            B::write_piece(block, bytes);
+        }
+    }
+
+    fn alone(&self, part: usize, away: Option<(&[usize], &Stored)>) -> Result<Box<dyn Stores>, String> {
+        let mut blocks = self.part(part).to_vec();
+        let Some((away, stored)) = away else { return Ok(Box::new(blocks.into_iter().collect::<Self>())) };
+        let stored = stored.read::<B>()?;
         let rows = self.get(0).map_or(1, B::rows);
         for row in away {
             let (block, row) = (row / rows, row % rows);
@@ -170,12 +216,15 @@ impl<B: Block> Stores for Shared<B> {
                 Arc::make_mut(block).recall(row, from);
             }
         }
-        B::write(&blocks, bytes);
-        Ok(())
+        Ok(Box::new(blocks.into_iter().collect::<Self>()))
     }
 
     fn marks(&self) -> Box<dyn Marks> {
         Box::new(self.iter().map(Arc::downgrade).collect::<Vec<Weak<B>>>())
+    }
+
+    fn no_marks(&self) -> Box<dyn Marks> {
+        Box::new(Vec::<Weak<B>>::new())
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -317,6 +366,32 @@ impl Stored {
             State::Unread(content) => content.clone(),
             State::Away(..) | State::Read(_) => Vec::new(),
         }
+    }
+
+    /// The same after some of its blocks have changed, each by its place, in order; and its content then.
+    ///
+    /// # Errors
+    /// If one does not read, or a block before it is not there.
+    pub fn changed<B: Block>(&self, pieces: &[(usize, &[u8])]) -> Result<(Self, Vec<u8>), String> {
+        let mut blocks = self.read::<B>()?;
+        for (piece, bytes) in pieces {
+            let block = Arc::new(B::read_piece(bytes)?);
+            let there = blocks.len();
+            match blocks.get_mut(*piece) {
+                Some(known) => *known = block,
+                None if *piece == there => blocks.push(block),
+                None => return Err(format!("piece {there} of it is not there")),
+            }
+        }
+        let mut content = Vec::new();
+        B::write(&blocks, &mut content);
+        Ok((Self { kind: self.kind, state: Mutex::new(State::Read(Box::new(blocks))) }, content))
+    }
+
+    /// One without any block yet.
+    #[must_use]
+    pub fn empty<B: Block>() -> Self {
+        Self { kind: B::KIND, state: Mutex::new(State::Read(Box::new(Vec::<Arc<B>>::new()))) }
     }
 
     /// The blocks that were stored as one.

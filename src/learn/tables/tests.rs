@@ -95,7 +95,7 @@ proptest! {
                 let gone: Vec<usize> = (0..rows).filter(|row| away.contains(&((part * rows + row) as u32))).collect();
                 let (mut expected, mut bytes) = (Vec::new(), Vec::new());
                 before.blocks.write(part, &mut expected);
-                now.blocks.write_with(part, &gone, then, &mut bytes).unwrap();
+                now.blocks.alone(part, Some((&gone, then))).unwrap().write(0, &mut bytes);
                 prop_assert_eq!(bytes, expected);
             }
         }

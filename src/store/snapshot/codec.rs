@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use super::Scalars;
 use crate::learn::drift::Drift;
 use crate::learn::intervals::Intervals;
-use crate::learn::tables::{Block as Kind, Stored, Stores};
+use crate::learn::tables::{Block as Kind, FloatBlock, Stored, Stores};
+use crate::publish::history::{CountBlock, RecentBlock, SeenBlock};
 use crate::store::{Block, Hash};
 
 const MAGIC: &[u8; 4] = b"FRB1";
@@ -24,11 +25,23 @@ pub(super) fn encode(blocks: &dyn Stores, part: usize) -> Block {
     framed(blocks.kind(), |bytes| blocks.write(part, bytes))
 }
 
-/// The same of one some of whose rows are `away`: they are as in `stored`.
-pub(super) fn encode_with(blocks: &dyn Stores, part: usize, away: &[usize], stored: &Stored) -> Result<Block, String> {
-    let mut written = Ok(());
-    let block = framed(blocks.kind(), |bytes| written = blocks.write_with(part, away, stored, bytes));
-    written.map(|()| block)
+/// A part after some of its pieces have changed, each by its place, in order: the block that it is stored as, and read.
+pub(super) fn changed(before: Option<&Stored>, kind: u8, pieces: &[(usize, &[u8])]) -> Result<(Hash, Stored), String> {
+    match kind {
+        FloatBlock::KIND => changed_as::<FloatBlock>(before, pieces),
+        SeenBlock::KIND => changed_as::<SeenBlock>(before, pieces),
+        CountBlock::KIND => changed_as::<CountBlock>(before, pieces),
+        RecentBlock::KIND => changed_as::<RecentBlock>(before, pieces),
+        _ => Err(format!("blocks of kind {kind} are not told in pieces")),
+    }
+}
+
+fn changed_as<B: Kind>(before: Option<&Stored>, pieces: &[(usize, &[u8])]) -> Result<(Hash, Stored), String> {
+    let (stored, content) = match before {
+        Some(before) => before.changed::<B>(pieces)?,
+        None => Stored::empty::<B>().changed::<B>(pieces)?,
+    };
+    Ok((framed(B::KIND, |bytes| bytes.extend(content)).hash, stored))
 }
 
 /// A block by itself.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Encoder};
+use super::{Changed, Encoder, codec};
 use crate::consume::Offsets;
 use crate::learn::params::Named;
 use crate::learn::prequential::Metrics;
@@ -17,12 +17,14 @@ use crate::publish::{Version, View};
 use crate::store::{Block, Counts, Hash, SNAPSHOT_FORMAT};
 
 /// Format of the records, apart from that of the model in them.
-pub const DELTA_FORMAT: u32 = 2;
+pub const DELTA_FORMAT: u32 = 3;
 
 /// Key of the commits.
 const COMMIT: &[u8] = b"commit";
 /// What the keys of blocks begin with.
 const BLOCK: &str = "block/";
+/// What the keys of pieces of blocks begin with.
+const PIECE: &str = "piece/";
 /// What the payloads of blocks begin with.
 const MAGIC: &[u8; 4] = b"FRD1";
 
@@ -116,18 +118,27 @@ impl Teller {
     }
 }
 
-/// A block as a trainer told it.
+/// Where something is in a model: a block, or a piece of one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Name of the part.
+    pub part: String,
+    /// Place among the part's blocks.
+    pub index: usize,
+    /// Place in the block; none of a whole one.
+    pub piece: Option<usize>,
+}
+
+/// A block or a piece as a trainer told it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToldBlock {
     /// The trainer.
     pub teller: Teller,
     /// Batch of the commit that it belongs to: a model may change without an event, and never without a batch.
     pub batch: u64,
-    /// Name of the part.
-    pub part: String,
-    /// Place among the part's blocks.
-    pub index: usize,
-    /// The block, checked against its hash.
+    /// What it is.
+    pub place: Place,
+    /// Its bytes, checked against their hash.
     pub block: Block,
 }
 
@@ -166,7 +177,7 @@ impl Encoder {
     /// What was written since the last view that this encoder has seen: with it, any model in between becomes this one.
     pub fn delta(&mut self, view: &View) -> Delta {
         let mut changed = Vec::new();
-        let (hashed, sha256) = self.hashed(view, &mut changed);
+        let (hashed, sha256) = self.hashed(view, true, &mut changed);
         let line = |(name, rows, hashes): (String, u64, Vec<Hash>)| PartLine { name, rows, blocks: hashes.len() };
         Delta { changed, parts: hashed.into_iter().map(line).collect(), sha256 }
     }
@@ -219,9 +230,26 @@ impl Commit {
     }
 }
 
-/// Key and payload of a block's record.
+impl Changed {
+    /// What is told of it: its pieces that were written, or all of it.
+    pub fn told(self) -> Vec<(Place, Block)> {
+        let Self { part, index, block, pieces } = self;
+        let place = |piece| Place { part: part.clone(), index, piece };
+        if pieces.is_empty() {
+            return vec![(place(None), block)];
+        }
+        let kind = codec::content(&block.bytes).map_or(0, |(kind, _)| kind);
+        let told = |(piece, bytes): (usize, Vec<u8>)| {
+            let bytes = [&[kind], bytes.as_slice()].concat();
+            (place(Some(piece)), Block { hash: Hash::of(&bytes), bytes })
+        };
+        pieces.into_iter().map(told).collect()
+    }
+}
+
+/// Key and payload of the record of a block or a piece.
 #[must_use]
-pub fn block_record(teller: Teller, batch: u64, (part, index): (&str, usize), block: &Block) -> (Vec<u8>, Vec<u8>) {
+pub fn block_record(teller: Teller, batch: u64, place: &Place, block: &Block) -> (Vec<u8>, Vec<u8>) {
     let mut payload = Vec::with_capacity(HEADER + block.bytes.len());
     payload.extend(MAGIC);
     payload.extend(teller.store.to_le_bytes());
@@ -229,7 +257,25 @@ pub fn block_record(teller: Teller, batch: u64, (part, index): (&str, usize), bl
     payload.extend(batch.to_le_bytes());
     payload.extend(block.hash.0);
     payload.extend(&block.bytes);
-    (format!("{BLOCK}{part}/{index}").into_bytes(), payload)
+    let Place { part, index, piece } = place;
+    let key = match piece {
+        None => format!("{BLOCK}{part}/{index}"),
+        Some(piece) => format!("{PIECE}{part}/{index}/{piece}"),
+    };
+    (key.into_bytes(), payload)
+}
+
+/// The place that a key names.
+fn place(key: &str) -> Option<Place> {
+    let (rest, piece) = match key.strip_prefix(PIECE) {
+        Some(rest) => {
+            let (rest, piece) = rest.rsplit_once('/')?;
+            (rest, Some(piece.parse().ok()?))
+        }
+        None => (key.strip_prefix(BLOCK)?, None),
+    };
+    let (part, index) = rest.rsplit_once('/')?;
+    Some(Place { part: part.to_owned(), index: index.parse().ok()?, piece })
 }
 
 /// Bytes before a block's own.
@@ -245,15 +291,13 @@ pub fn read(key: &[u8], payload: &[u8]) -> Result<Told, NotUnderstood> {
     }
     let name = String::from_utf8_lossy(key);
     let damaged = |what: &str| NotUnderstood::Damaged(format!("record {name:?} of the model's topic {what}"));
-    let place = name.strip_prefix(BLOCK).and_then(|place| place.rsplit_once('/'));
-    let (part, index) =
-        place.and_then(|(part, index)| Some((part, index.parse().ok()?))).ok_or_else(|| damaged("is no trainer's"))?;
+    let place = place(&name).ok_or_else(|| damaged("is no trainer's"))?;
     let (teller, batch, hash, bytes) = header(payload).ok_or_else(|| damaged("does not begin as a block does"))?;
     if Hash::of(bytes) != hash {
         return Err(damaged("has other bytes than its hash says"));
     }
     let block = Block { hash, bytes: bytes.to_vec() };
-    Ok(Told::Block(ToldBlock { teller, batch, part: part.to_owned(), index, block }))
+    Ok(Told::Block(ToldBlock { teller, batch, place, block }))
 }
 
 fn read_commit(payload: &[u8]) -> Result<Commit, NotUnderstood> {
@@ -278,9 +322,9 @@ fn header(payload: &[u8]) -> Option<(Teller, u64, Hash, &[u8])> {
     (magic == MAGIC).then(|| (teller, u64::from_le_bytes(*batch), Hash(*hash), bytes))
 }
 
-/// Blocks that were told and are not yet part of a model: the newest of each place.
+/// Blocks and pieces that were told and are not yet part of a model: the newest of each place.
 #[derive(Clone, Debug, Default)]
-pub struct Changes(BTreeMap<(String, usize), Change>);
+pub struct Changes(BTreeMap<Place, Change>);
 
 #[derive(Clone, Debug)]
 struct Change {
@@ -292,8 +336,8 @@ struct Change {
 impl Changes {
     /// Adds a block, in the place of an older one.
     pub fn add(&mut self, told: ToldBlock) {
-        let ToldBlock { teller: Teller { epoch, .. }, batch, part, index, block } = told;
-        self.0.insert((part, index), Change { epoch, batch, block: Arc::new(block) });
+        let ToldBlock { teller: Teller { epoch, .. }, batch, place, block } = told;
+        self.0.insert(place, Change { epoch, batch, block: Arc::new(block) });
     }
 
     /// Adds all of `newer`, which is empty then.
@@ -311,10 +355,11 @@ impl Changes {
         self.0.clear();
     }
 
-    /// The blocks of a part, by index.
-    pub(super) fn of<'c>(&'c self, part: &str) -> impl Iterator<Item = (usize, &'c Arc<Block>)> {
-        let (from, to) = ((part.to_owned(), 0), (part.to_owned(), usize::MAX));
-        self.0.range(from..=to).map(|((_, index), change)| (*index, &change.block))
+    /// What was told of a part, in the order of its blocks and their pieces.
+    pub(super) fn of<'c>(&'c self, part: &str) -> impl Iterator<Item = (&'c Place, &'c Arc<Block>)> {
+        let place = |index, piece| Place { part: part.to_owned(), index, piece };
+        let range = self.0.range(place(0, None)..=place(usize::MAX, Some(usize::MAX)));
+        range.map(|(place, change)| (place, &change.block))
     }
 }
 

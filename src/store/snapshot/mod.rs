@@ -129,6 +129,8 @@ pub struct Changed {
     pub index: usize,
     /// The block.
     pub block: Block,
+    /// What of it was written, where it is told in pieces: each by its place in the block, in order.
+    pub pieces: Vec<(usize, Vec<u8>)>,
 }
 
 /// A part as it was encoded last: its blocks, and the hash of each that is stored.
@@ -142,6 +144,10 @@ struct Known {
 impl Known {
     fn new(table: &Table, hashes: Vec<Hash>) -> Self {
         Self { rows: table.rows, blocks: table.blocks.marks(), hashes }
+    }
+
+    fn nothing(table: &Table) -> Self {
+        Self { rows: 0, blocks: table.blocks.no_marks(), hashes: Vec::new() }
     }
 
     /// Whether a stored block is as it was.
@@ -203,8 +209,8 @@ impl Encoder {
     }
 
     /// Every part of a view, in order, and the hash of the whole; blocks that this encoder has not handed out before are
-    /// encoded into `new`.
-    fn hashed(&mut self, view: &View, new: &mut Vec<Changed>) -> (Vec<Hashed>, Hash) {
+    /// encoded into `new`; in pieces too where they are `told`.
+    fn hashed(&mut self, view: &View, told: bool, new: &mut Vec<Changed>) -> (Vec<Hashed>, Hash) {
         let learned = view.learned();
         let scalars = codec::encode_one(Scalars {
             prequential: learned.prequential.clone(),
@@ -213,19 +219,26 @@ impl Encoder {
             ranking: learned.ranking.as_ref().map(|model| model.scalars()),
         });
         let mut listed = vec![(SCALARS.to_owned(), 1, vec![scalars.hash])];
-        new.push(Changed { part: SCALARS.to_owned(), index: 0, block: scalars });
+        new.push(Changed { part: SCALARS.to_owned(), index: 0, block: scalars, pieces: Vec::new() });
         for table in parts(view) {
-            let known = self.known.entry(table.name.clone()).or_insert_with(|| Known::new(&table, Vec::new()));
+            let known = self.known.entry(table.name.clone()).or_insert_with(|| Known::nothing(&table));
             known.rows = table.rows;
             known.hashes.truncate(table.blocks.len());
             for index in Known::changed(Some(known), &*table.blocks) {
-                let block = encoded(view, &table, index, &self.read);
+                let own = alone(view, &table, index, &self.read);
+                let block = codec::encode(&*own, 0);
+                let pieces = if told && own.pieces() > 1 {
+                    let changed = known.blocks.changed_in(index, &*table.blocks).into_iter();
+                    changed.map(|piece| (piece, written(|bytes| own.write_piece(0, piece, bytes)))).collect()
+                } else {
+                    Vec::new()
+                };
                 match known.hashes.get_mut(index) {
                     Some(hash) => *hash = block.hash,
                     None => known.hashes.push(block.hash),
                 }
                 known.blocks.mark(index, &*table.blocks);
-                new.push(Changed { part: table.name.clone(), index, block });
+                new.push(Changed { part: table.name.clone(), index, block, pieces });
             }
             listed.push((table.name, table.rows, known.hashes.clone()));
         }
@@ -237,7 +250,7 @@ impl Encoder {
     /// The manifest of a view, the blocks that this encoder has not handed out before, and the names of all.
     pub fn encode(&mut self, view: &View, taken: Taken) -> Encoded {
         let mut changed = Vec::new();
-        let (listed, sha256) = self.hashed(view, &mut changed);
+        let (listed, sha256) = self.hashed(view, false, &mut changed);
         let mut new: Vec<Block> = changed.into_iter().map(|changed| changed.block).collect();
         let mut blocks: Vec<Hash> = listed.iter().flat_map(|(_, _, hashes)| hashes).copied().collect();
         let section = |(name, rows, hashes): (String, u64, Vec<Hash>)| section(name, rows, &hashes, &mut new);
@@ -260,13 +273,17 @@ impl Encoder {
     }
 }
 
-/// A stored block; rows that are away are as in what was read.
-fn encoded(view: &View, table: &Table, index: usize, read: &Read) -> Block {
-    match read.get(&table.name, index) {
-        Some(stored) => codec::encode_with(&*table.blocks, index, &away_in(view, &*table.blocks, index), stored)
-            .expect("a part that was stored of these rows reads, and holds them"),
-        None => codec::encode(&*table.blocks, index),
-    }
+/// What is stored as one block; rows that are away are as in what was read.
+fn alone(view: &View, table: &Table, index: usize, read: &Read) -> Box<dyn Stores> {
+    let away = away_in(view, &*table.blocks, index);
+    let away = read.get(&table.name, index).map(|stored| (away.as_slice(), stored));
+    table.blocks.alone(index, away).expect("a part that was stored of these rows reads, and holds them")
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes
 }
 
 /// The rows of a stored block that are away in a view, by their places in it.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::delta::{Changes, PartLine};
+use super::delta::{Changes, PartLine, Place};
 use super::{
     COUNTS, DRIFT, ERRORS, INTERVALS, ITEM_IDS, RECENT, SCALARS, Scalars, Source, USER_IDS, codec, damaged, listed,
     model_hash,
@@ -43,6 +43,24 @@ impl Held {
     fn new(block: &Block) -> Result<Self, String> {
         let reason = |reason| format!("block {}: {reason}", block.hash);
         Ok(Self { hash: block.hash, stored: codec::stored(&block.bytes).map_err(reason)? })
+    }
+
+    /// What one that was `before` has become by what was told of it: all of it, or pieces in order.
+    fn changed(before: Option<&Self>, told: &[(&Place, &Arc<Block>)]) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        for (place, block) in told {
+            match place.piece {
+                None => {
+                    return before.filter(|same| same.hash == block.hash).cloned().map_or_else(|| Self::new(block), Ok);
+                }
+                Some(piece) => pieces.push((piece, block.bytes.split_first().ok_or("a piece is empty")?)),
+            }
+        }
+        let Some((_, (kind, _))) = pieces.first() else { return Err("nothing was told of it".to_owned()) };
+        let bytes: Vec<(usize, &[u8])> = pieces.iter().map(|(piece, (_, bytes))| (*piece, *bytes)).collect();
+        let reason = |reason| format!("a block of kind {kind}: {reason}");
+        let (hash, stored) = codec::changed(before.map(|before| &*before.stored), **kind, &bytes).map_err(reason)?;
+        Ok(Self { hash, stored: Arc::new(stored) })
     }
 }
 
@@ -123,15 +141,18 @@ impl Parts {
             if blocks.len() > *count {
                 Arc::make_mut(&mut blocks).truncate(*count);
             }
-            for (index, change) in changes.of(name).take_while(|(index, _)| index < count) {
-                let is_same = blocks.get(index).is_some_and(|held| held.hash == change.hash);
-                if is_same || index > blocks.len() {
+            let told: Vec<(&Place, &Arc<Block>)> =
+                changes.of(name).take_while(|(place, _)| place.index < *count).collect();
+            for of_block in told.chunk_by(|(one, _), (other, _)| one.index == other.index) {
+                let Some(index) = of_block.first().map(|(place, _)| place.index) else { continue };
+                if index > blocks.len() {
                     continue;
                 }
+                let changed = Held::changed(blocks.get(index), of_block)?;
                 let own = Arc::make_mut(&mut blocks);
                 match own.get_mut(index) {
-                    Some(held) => *held = Held::new(change)?,
-                    None => own.push(Held::new(change)?),
+                    Some(held) => *held = changed,
+                    None => own.push(changed),
                 }
             }
             if blocks.len() < *count {

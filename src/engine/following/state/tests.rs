@@ -9,7 +9,7 @@ use crate::gather::MicroBatch;
 use crate::learn::{Recommender, params};
 use crate::publish::{Published, Publisher, Query, Version, View};
 use crate::store::snapshot::delta::block_record;
-use crate::store::snapshot::{Encoder, Taken};
+use crate::store::snapshot::{Changed, Encoder, Taken};
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -83,10 +83,9 @@ impl Trainer {
         let (delta, Version { seq, batch, .. }) = (self.encoder.delta(&self.view), self.view.version().clone());
         let mut commit = Commit::of(&self.view, &delta, params::named(&self.config), (self.store, self.epoch));
         commit.after = std::mem::replace(&mut self.after, seq);
-        let block = |one: &crate::store::snapshot::Changed| {
-            block_record(Teller::new(self.store, self.epoch), batch, (&one.part, one.index), &one.block)
-        };
-        delta.changed.iter().map(block).chain([commit.record()]).collect()
+        let told = delta.changed.into_iter().flat_map(Changed::told);
+        let record = |(place, block)| block_record(Teller::new(self.store, self.epoch), batch, &place, &block);
+        told.map(record).chain([commit.record()]).collect()
     }
 
     fn learn_and_tell(&mut self, from: u32, events: u32) -> Records {
@@ -99,9 +98,8 @@ impl Trainer {
         let mut encoder = Encoder::new(params::named(&self.config));
         let delta = encoder.delta(&self.view);
         let mut follower = Follower::default();
-        for one in &delta.changed {
-            let (key, payload) =
-                block_record(Teller::new(self.store, self.epoch), 1, (&one.part, one.index), &one.block);
+        for (place, block) in delta.changed.into_iter().flat_map(Changed::told) {
+            let (key, payload) = block_record(Teller::new(self.store, self.epoch), 1, &place, &block);
             follower.take(&key, &payload).unwrap();
         }
         let parts = Parts::default().changed(&follower.pending, &delta.parts).unwrap();
@@ -265,6 +263,22 @@ fn a_trainer_of_other_parameters_begins_anew_and_is_followed_there() {
     let mut other = Trainer::new(2, 6);
     assert!(matches!(deliver(&mut follower, &other.learn_and_tell(0, 100)), Settled::Changed(_)));
     assert_same(&follower, &other);
+}
+
+#[test]
+fn an_event_is_told_in_pieces_and_not_in_all_that_is_stored_beside_it() {
+    let (mut trainer, mut follower) = (Trainer::new(1, 64), Follower::default());
+    deliver(&mut follower, &trainer.learn_and_tell(0, 3_000));
+    let told = trainer.learn_and_tell(3_000, 1);
+    assert!(matches!(deliver(&mut follower, &told), Settled::Changed(_)));
+    assert_same(&follower, &trainer);
+    let of_rows = |(key, _): &&(Vec<u8>, Vec<u8>)| String::from_utf8_lossy(key).contains("_factors/");
+    let rows: Vec<usize> = told.iter().filter(of_rows).map(|(_, payload)| payload.len()).collect();
+    // Eight rows of 65 floats each, of its user and of its item; 64 are stored as one.
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|bytes| *bytes < 8 * 65 * 4 + 100), "{rows:?}");
+    let all: usize = told.iter().map(|(_, payload)| payload.len()).sum();
+    assert!(all < 16 * 1024, "{all} bytes are told of one event");
 }
 
 #[test]
