@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::layers::{Setting, TOPICS};
-use super::{BrokerKind, Config, GatherMode, Problem, Role, Secret, StoreKind, TopicConfig, mask};
+use super::{BrokerKind, Config, GatherMode, LearnerKind, Problem, Role, Secret, StoreKind, TopicConfig, mask};
 
 /// Values that a key may have, both ends included.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +140,7 @@ pub(super) const RANGES: &[(&str, Range)] = &[
     ("engine.max_staleness", Range::Time("0s", "24h")),
     ("engine.stop_deadline", Range::Time("1ms", "1h")),
     ("engine.queue", Range::Whole(1, 10_000)),
-    ("engine.user_bytes", Range::Whole(0, 1 << 44)),
+    ("engine.user_bytes", Range::Whole(0, 1 << 40)),
 ];
 
 /// The bounds of a key that has some.
@@ -212,6 +212,7 @@ impl Checker<'_> {
             ("engine.shard", config.engine.shard < config.engine.shards, "below engine.shards: trainers count from 0"),
             ("learn.rating", config.engine.shards == 1 || config.learn.rating.adds_up(), ADDS_UP),
             ("learn.ranking", config.engine.shards == 1 || config.learn.ranking.adds_up(), ADDS_UP),
+            ("learn.ranking", may_do_without_rows(config), ALL_ROWS),
             ("log.level", is_filter(&config.log.level), filter),
             ("log.otlp_endpoint", is_endpoint(&config.log.otlp_endpoint), ENDPOINT),
         ]
@@ -297,6 +298,8 @@ const EMBEDDED_ROLE: &str = r#""all" while broker.kind is "embedded": servers fo
 const ONE_OF_MANY: &str = r#"1, unless broker.kind is "kafka" and store.kind is "mongodb": each of several trainers has a store of its own, where servers find it"#;
 /// What several trainers must learn with.
 const ADDS_UP: &str = r#""biased-mf", "biases" or, for ranking, "popularity" while engine.shards is above 1: what trainers learn of an item must add up"#;
+/// What ranks where users' rows may be away.
+const ALL_ROWS: &str = r#"another learner than "bayesian-mf" while engine.user_bytes is above 0: a list for somebody who is no user (POST /recommend with likes) would read rows that are away"#;
 /// What the keys of a scope must be.
 const KEYS: &str = "keys of 16 or more visible ASCII characters, parted by commas";
 /// Shortest key, in characters: what a person makes up is shorter, what a generator makes is longer.
@@ -332,6 +335,11 @@ fn is_apart(config: &Config) -> bool {
 fn may_be_one_of_many(config: &Config) -> bool {
     let many = config.broker.kind == BrokerKind::Kafka && config.store.kind == StoreKind::Mongodb;
     config.engine.shards == 1 || many
+}
+
+/// Whether no question needs the rows of other users than it names.
+fn may_do_without_rows(config: &Config) -> bool {
+    config.engine.user_bytes == 0 || config.learn.ranking != LearnerKind::BayesianMf
 }
 
 fn is_name(text: &str) -> bool {

@@ -24,6 +24,9 @@ use crate::telemetry::now_ms;
 /// Snapshots that the status lists.
 const LISTED: usize = 100;
 
+/// Stored blocks that are read at once since rows in them are away.
+const READ_AT_ONCE: usize = 256;
+
 /// How long a snapshot may take that nothing else feels.
 const SHORT: Duration = Duration::from_secs(2);
 
@@ -128,13 +131,18 @@ impl Keeper {
     /// Stores the blocks, then the manifest.
     async fn store_snapshot(&mut self, view: &View, offsets: &Offsets) -> Result<Manifest, StoreError> {
         let lacking = self.encoder.lacking(view, &self.origins.borrow());
-        if !lacking.is_empty() {
-            let read = patience::until_done(&self.status, || Read::from(&*self.store, lacking.clone())).await?;
-            self.encoder.take(read);
+        let (mut new_blocks, mut bytes) = (0, 0);
+        for lacking in lacking.chunks(READ_AT_ONCE) {
+            let read = patience::until_done(&self.status, || Read::from(&*self.store, lacking.to_vec())).await?;
+            let blocks: Arc<[Block]> = self.encoder.ahead(view, lacking, &read).into();
+            new_blocks += blocks.len();
+            bytes += blocks.iter().map(|block| block.bytes.len()).sum::<usize>();
+            patience::until_done(&self.status, || self.store.put_blocks(Arc::clone(&blocks))).await?;
         }
         let taken = Taken { epoch: self.epoch, offsets: offsets.clone(), created_at_ms: now_ms() };
         let Encoded { manifest, new, blocks } = self.encoder.encode(view, taken);
-        let (new_blocks, bytes) = (new.len(), new.iter().map(|block| block.bytes.len()).sum::<usize>());
+        new_blocks += new.len();
+        bytes += new.iter().map(|block| block.bytes.len()).sum::<usize>();
         let new: Arc<[Block]> = new.into();
         patience::until_done(&self.status, || self.store.put_blocks(Arc::clone(&new))).await?;
         fault::pass(Point::BlocksStored);

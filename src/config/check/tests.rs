@@ -108,6 +108,14 @@ fn two_keys_must_agree() {
 }
 
 #[test]
+fn what_ranks_must_do_without_the_rows_of_others_where_they_may_be_away() {
+    let ranking = "learn.ranking=bayesian-mf";
+    assert!(problems(&[ranking]).is_empty());
+    let told = problems(&[ranking, "engine.user_bytes=1000000"]);
+    assert!(told.len() == 1 && told[0].contains("learn.ranking") && told[0].contains("engine.user_bytes"), "{told:?}");
+}
+
+#[test]
 fn names_and_addresses_are_checked() {
     let long = "t".repeat(250);
     for bad in ["", ".", "..", "my topic", "töpic", "a/b", &long] {

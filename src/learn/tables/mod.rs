@@ -155,11 +155,10 @@ impl<B: Block> Marks for Vec<Weak<B>> {
     fn mark(&mut self, part: usize, now: &dyn Stores) {
         let Some(now) = now.as_any().downcast_ref::<Shared<B>>() else { return };
         for (index, block) in now.range(part).zip(now.part(part)) {
-            let weak = Arc::downgrade(block);
-            match self.get_mut(index) {
-                Some(then) => *then = weak,
-                None => self.push(weak),
+            if self.len() <= index {
+                self.resize_with(index + 1, Weak::new);
             }
+            self[index] = Arc::downgrade(block);
         }
     }
 }

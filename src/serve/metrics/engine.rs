@@ -33,6 +33,12 @@ pub(super) fn encode(out: &mut Families<'_>, status: &Status, seq: u64) -> fmt::
     let age = behind.iter().filter_map(|behind| Some((vec![], behind.age_ms? as f64 / 1e3)));
     let help = "Time since a server's trainer said that the answering model is its own";
     out.gauges("freshet_staleness", help, Some(&Unit::Seconds), age)?;
+    let others = status.trainers.load();
+    let others = others
+        .iter()
+        .filter_map(|other| Some((vec![("trainer", other.shard.to_string())], other.stale_ms()? as f64 / 1e3)));
+    let help = "By how much what another trainer has added to items here is behind what it has learned";
+    out.gauges("freshet_trainer_staleness", help, Some(&Unit::Seconds), others)?;
     encode_times(out, status)?;
     encode_lag(out, &status.lag.load())
 }

@@ -72,6 +72,16 @@ impl Origins {
     }
 }
 
+impl Lacking {
+    pub(super) fn table(&self) -> &str {
+        &self.table
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+}
+
 impl Read {
     /// Reads stored blocks, each once.
     ///

@@ -232,6 +232,7 @@ impl Commit {
 
 impl Changed {
     /// What is told of it: its pieces that were written, or all of it.
+    #[must_use]
     pub fn told(self) -> Vec<(Place, Block)> {
         let Self { part, index, block, pieces } = self;
         let place = |piece| Place { part: part.clone(), index, piece };

@@ -138,12 +138,13 @@ pub struct Changed {
 struct Known {
     rows: u64,
     blocks: Box<dyn Marks>,
-    hashes: Vec<Hash>,
+    /// Of each block, if it was handed out.
+    hashes: Vec<Option<Hash>>,
 }
 
 impl Known {
-    fn new(table: &Table, hashes: Vec<Hash>) -> Self {
-        Self { rows: table.rows, blocks: table.blocks.marks(), hashes }
+    fn new(table: &Table, hashes: &[Hash]) -> Self {
+        Self { rows: table.rows, blocks: table.blocks.marks(), hashes: hashes.iter().copied().map(Some).collect() }
     }
 
     fn nothing(table: &Table) -> Self {
@@ -152,12 +153,39 @@ impl Known {
 
     /// Whether a stored block is as it was.
     fn has(&self, blocks: &dyn Stores, index: usize) -> bool {
-        index < self.hashes.len() && self.blocks.is(index, blocks)
+        self.hashes.get(index).is_some_and(Option::is_some) && self.blocks.is(index, blocks)
     }
 
     /// Those of a table's stored blocks that are not as they were.
     fn changed(known: Option<&Self>, blocks: &dyn Stores) -> Vec<usize> {
         (0..blocks.len()).filter(|index| !known.is_some_and(|known| known.has(blocks, *index))).collect()
+    }
+
+    /// Encodes a stored block, in pieces too where they are `told`, and knows it from here on. Rows that are away are as in what
+    /// was read.
+    fn encode(&mut self, view: &View, table: &Table, index: usize, read: &Read, told: bool) -> Changed {
+        let away = away_in(view, &*table.blocks, index);
+        let away = read.get(&table.name, index).map(|stored| (away.as_slice(), stored));
+        let own = table.blocks.alone(index, away).expect("a part that was stored of these rows reads, and holds them");
+        let block = codec::encode(&*own, 0);
+        let written = |piece| {
+            let mut bytes = Vec::new();
+            own.write_piece(0, piece, &mut bytes);
+            (piece, bytes)
+        };
+        let pieces = if told && own.pieces() > 1 { self.blocks.changed_in(index, &*table.blocks) } else { Vec::new() };
+        let pieces = pieces.into_iter().map(written).collect();
+        if self.hashes.len() <= index {
+            self.hashes.resize(index + 1, None);
+        }
+        self.hashes[index] = Some(block.hash);
+        self.blocks.mark(index, &*table.blocks);
+        Changed { part: table.name.clone(), index, block, pieces }
+    }
+
+    /// The hashes of all blocks.
+    fn hashes(&self) -> Vec<Hash> {
+        self.hashes.iter().copied().flatten().collect()
     }
 }
 
@@ -173,7 +201,7 @@ impl Encoder {
         for table in parts(view) {
             let hashes = listed.get(&table.name).filter(|hashes| hashes.len() == table.blocks.len());
             if let Some(hashes) = hashes {
-                self.known.insert(table.name.clone(), Known::new(&table, hashes.clone()));
+                self.known.insert(table.name.clone(), Known::new(&table, hashes));
             }
         }
     }
@@ -191,6 +219,18 @@ impl Encoder {
         lacking
     }
 
+    /// Encodes some of what was lacking ahead of the rest, so that not all of it has to be in memory together.
+    pub fn ahead(&mut self, view: &View, lacking: &[Lacking], read: &Read) -> Vec<Block> {
+        let tables: BTreeMap<String, Table> =
+            parts(view).into_iter().map(|table| (table.name.clone(), table)).collect();
+        let encoded = |part: &Lacking| {
+            let table = tables.get(part.table())?;
+            let known = self.known.entry(table.name.clone()).or_insert_with(|| Known::nothing(table));
+            Some(known.encode(view, table, part.index(), read, false).block)
+        };
+        lacking.iter().filter_map(encoded).collect()
+    }
+
     /// Takes what was lacking, for the next encoding.
     pub fn take(&mut self, read: Read) {
         self.read = read;
@@ -199,7 +239,7 @@ impl Encoder {
     /// Where the rows of the tables of these names are in the view that was encoded last, which was after `batch`.
     #[must_use]
     pub fn origins(&self, batch: u64, names: &BTreeSet<String>) -> Origins {
-        let listed = |(name, known): (&'_ String, &'_ Known)| (name.clone(), known.rows, known.hashes.clone());
+        let listed = |(name, known): (&'_ String, &'_ Known)| (name.clone(), known.rows, known.hashes());
         Origins::new(batch, names, self.known.iter().map(listed))
     }
 
@@ -225,22 +265,9 @@ impl Encoder {
             known.rows = table.rows;
             known.hashes.truncate(table.blocks.len());
             for index in Known::changed(Some(known), &*table.blocks) {
-                let own = alone(view, &table, index, &self.read);
-                let block = codec::encode(&*own, 0);
-                let pieces = if told && own.pieces() > 1 {
-                    let changed = known.blocks.changed_in(index, &*table.blocks).into_iter();
-                    changed.map(|piece| (piece, written(|bytes| own.write_piece(0, piece, bytes)))).collect()
-                } else {
-                    Vec::new()
-                };
-                match known.hashes.get_mut(index) {
-                    Some(hash) => *hash = block.hash,
-                    None => known.hashes.push(block.hash),
-                }
-                known.blocks.mark(index, &*table.blocks);
-                new.push(Changed { part: table.name.clone(), index, block, pieces });
+                new.push(known.encode(view, &table, index, &self.read, told));
             }
-            listed.push((table.name, table.rows, known.hashes.clone()));
+            listed.push((table.name, table.rows, known.hashes()));
         }
         self.read = Read::default();
         let sha256 = model_hash(&self.params, listed.iter().map(|(name, rows, hashes)| (name.as_str(), *rows, hashes)));
@@ -271,19 +298,6 @@ impl Encoder {
         };
         Encoded { manifest, new, blocks }
     }
-}
-
-/// What is stored as one block; rows that are away are as in what was read.
-fn alone(view: &View, table: &Table, index: usize, read: &Read) -> Box<dyn Stores> {
-    let away = away_in(view, &*table.blocks, index);
-    let away = read.get(&table.name, index).map(|stored| (away.as_slice(), stored));
-    table.blocks.alone(index, away).expect("a part that was stored of these rows reads, and holds them")
-}
-
-fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write(&mut bytes);
-    bytes
 }
 
 /// The rows of a stored block that are away in a view, by their places in it.

@@ -148,11 +148,11 @@ impl Parts {
                 if index > blocks.len() {
                     continue;
                 }
-                let changed = Held::changed(blocks.get(index), of_block)?;
+                let held = Held::changed(blocks.get(index), of_block)?;
                 let own = Arc::make_mut(&mut blocks);
                 match own.get_mut(index) {
-                    Some(held) => *held = changed,
-                    None => own.push(changed),
+                    Some(before) => *before = held,
+                    None => own.push(held),
                 }
             }
             if blocks.len() < *count {
