@@ -18,7 +18,7 @@ use super::dead_letters::{LetterPage, ReplayError, Replayed, StoredLetter};
 use super::following::Following;
 use super::model::SnapshotAnswer;
 use super::snapshots::{DiffAnswer, Export, VerifyAnswer};
-use super::status::{Part, Phase, SnapshotSummary};
+use super::status::{Part, Phase, SnapshotSummary, Trainer};
 use super::*;
 use crate::capture::{Item, User, producer};
 use crate::config::Config;
@@ -327,6 +327,9 @@ async fn state_with_everything() -> Served {
     status.following.store(Some(Arc::new(following)));
     let standing = crate::publish::Standing { model: Some(2), ..Default::default() };
     status.monitor.ranked(Some(standing), Duration::ZERO);
+    status.trainers.store(Arc::new(vec![Trainer { shard: 1, current_at_ms: heard }]));
+    status.resident.set_budget(1_000);
+    status.resident.set(2, 900);
     state
 }
 
