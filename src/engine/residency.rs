@@ -74,6 +74,15 @@ fn tables<'r>(
     recommender.user_rows().into_iter().chain([publisher.user_rows()])
 }
 
+/// Bytes that each of the users takes in memory.
+fn measured(users: &RoaringBitmap, recommender: &mut Recommender, publisher: &mut Publisher) -> Vec<usize> {
+    let mut bytes = vec![PLACE; users.len() as usize];
+    for (_, rows) in tables(recommender, publisher) {
+        bytes.iter_mut().zip(users).for_each(|(bytes, user)| *bytes += rows.bytes(user));
+    }
+    bytes
+}
+
 impl Residency {
     /// Of a model whose first `users` users are all away.
     pub(super) fn new(
@@ -133,10 +142,7 @@ impl Residency {
     ) {
         let rehearsed = batch.rehearsal.iter().filter_map(|event| recommender.user(&event.user));
         let changed: RoaringBitmap = outcomes.iter().map(|outcome| outcome.user).chain(rehearsed).collect();
-        let mut bytes = vec![PLACE; changed.len() as usize];
-        for (_, rows) in tables(recommender, publisher) {
-            bytes.iter_mut().zip(&changed).for_each(|(bytes, user)| *bytes += rows.bytes(user));
-        }
+        let bytes = measured(&changed, recommender, publisher);
         for (user, bytes) in changed.into_iter().zip(bytes) {
             let before = self.resident.remove(&user);
             let unsaved = before.filter(|held| held.changed > self.origins.batch);
@@ -164,7 +170,7 @@ impl Residency {
         recommender: &mut Recommender,
         publisher: &mut Publisher,
     ) -> Result<(), StoreError> {
-        let missing: Vec<u32> = users.iter().filter(|user| self.away.is(*user)).collect();
+        let missing: RoaringBitmap = users.iter().filter(|user| self.away.is(*user)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -178,18 +184,15 @@ impl Residency {
                 Err(error) => return Err(error),
             }
         };
-        let mut bytes = vec![PLACE; missing.len()];
         for (name, rows) in tables(recommender, publisher) {
-            for (bytes, user) in bytes.iter_mut().zip(&missing) {
-                if let Some(part) = rows.part(*user).filter(|_| self.origins.has(&name, *user))
-                    && let Some(stored) = read.get(&name, part)
-                {
-                    rows.recall(*user, stored).map_err(|reason| self.damaged(&name, *user, reason))?;
+            for user in missing.iter().filter(|user| self.origins.has(&name, *user)) {
+                if let Some(stored) = rows.part(user).and_then(|part| read.get(&name, part)) {
+                    rows.recall(user, stored).map_err(|reason| self.damaged(&name, user, reason))?;
                 }
-                *bytes += rows.bytes(*user);
             }
         }
-        self.status.resident.count_recalled(missing.len());
+        self.status.resident.count_recalled(missing.len() as usize);
+        let bytes = measured(&missing, recommender, publisher);
         for (user, bytes) in missing.into_iter().zip(bytes) {
             self.away.set(user, false);
             self.bytes += bytes;
@@ -200,11 +203,11 @@ impl Residency {
     }
 
     /// The stored parts that hold the users' rows.
-    fn lacking(&self, users: &[u32], recommender: &mut Recommender, publisher: &mut Publisher) -> Vec<Lacking> {
+    fn lacking(&self, users: &RoaringBitmap, recommender: &mut Recommender, publisher: &mut Publisher) -> Vec<Lacking> {
         let mut lacking = Vec::new();
         for (name, rows) in tables(recommender, publisher) {
-            let own = users.iter().filter(|user| self.origins.has(&name, **user));
-            let parts: BTreeSet<usize> = own.filter_map(|user| rows.part(*user)).collect();
+            let own = users.iter().filter(|user| self.origins.has(&name, *user));
+            let parts: BTreeSet<usize> = own.filter_map(|user| rows.part(user)).collect();
             lacking.extend(parts.into_iter().filter_map(|part| self.origins.part(&name, part)));
         }
         lacking

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -68,7 +69,7 @@ impl Snapshots {
         if let Self::Taking(began, taking) = self
             && let Ok(ended) = timeout(SHORT.saturating_sub(began.elapsed()), taking).await
         {
-            *self = Self::Idle(ended.unwrap_or(Err(EngineError::Panicked { stage: "durability" }))?);
+            *self = Self::Idle(keeper_of(ended)?);
         }
         Ok(matches!(self, Self::Idle(keeper) if keeper.rested <= Instant::now()))
     }
@@ -87,7 +88,7 @@ impl Snapshots {
     pub(super) async fn end(self) -> Result<Box<Keeper>, EngineError> {
         match self {
             Self::Idle(keeper) => Ok(keeper),
-            Self::Taking(_, taking) => taking.await.unwrap_or(Err(EngineError::Panicked { stage: "durability" })),
+            Self::Taking(_, taking) => keeper_of(taking.await),
         }
     }
 
@@ -97,10 +98,15 @@ impl Snapshots {
             && taking.is_finished()
             && let Some(ended) = taking.now_or_never()
         {
-            *self = Self::Idle(ended.unwrap_or(Err(EngineError::Panicked { stage: "durability" }))?);
+            *self = Self::Idle(keeper_of(ended)?);
         }
         Ok(())
     }
+}
+
+/// The keeper, once it is at its end.
+fn keeper_of(ended: Result<Result<Box<Keeper>, EngineError>, JoinError>) -> Result<Box<Keeper>, EngineError> {
+    ended.unwrap_or(Err(EngineError::Panicked { stage: "durability" }))
 }
 
 impl Keeper {

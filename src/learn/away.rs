@@ -121,12 +121,6 @@ impl Away<Live> {
 }
 
 impl Away<Frozen> {
-    /// Whether nobody is away.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.blocks.iter().all(|block| block.0.iter().all(|word| *word == 0))
-    }
-
     /// Those of `users` who are away.
     pub fn among(&self, users: impl IntoIterator<Item = u32>) -> impl Iterator<Item = u32> {
         users.into_iter().filter(|user| self.is(*user))

@@ -36,7 +36,7 @@ pub struct Lacking {
 
 /// Stored blocks that were read, by table and place.
 #[derive(Clone, Debug, Default)]
-pub struct Read(BTreeMap<(String, usize), Arc<Stored>>);
+pub struct Read(BTreeMap<String, BTreeMap<usize, Arc<Stored>>>);
 
 impl Origins {
     /// The tables of these names in a snapshot, each with its rows and the hashes of its blocks.
@@ -99,15 +99,19 @@ impl Read {
             })?;
             stored.insert(block.hash, read);
         }
-        let found = |Lacking { table, index, hash }| Some(((table, index), Arc::clone(stored.get(&hash)?)));
-        Ok(Self(lacking.into_iter().filter_map(found).collect()))
+        let mut read = Self::default();
+        for Lacking { table, index, hash } in lacking {
+            if let Some(stored) = stored.get(&hash) {
+                read.0.entry(table).or_default().insert(index, Arc::clone(stored));
+            }
+        }
+        Ok(read)
     }
 
     /// A block that was read.
     #[must_use]
     pub fn get(&self, table: &str, index: usize) -> Option<&Stored> {
-        // A pair of borrowed parts cannot be looked up by.
-        self.0.get(&(table.to_owned(), index)).map(Arc::as_ref)
+        self.0.get(table)?.get(&index).map(Arc::as_ref)
     }
 }
 

@@ -91,8 +91,8 @@ impl Known {
     /// Encodes a stored block, in pieces too where they are `told`, and knows it from here on. Rows that are away are as in what
     /// was read.
     fn encode(&mut self, view: &View, table: &Table, index: usize, read: &Read, told: bool) -> Changed {
-        let away = away_in(view, &*table.blocks, index);
-        let away = read.get(&table.name, index).map(|stored| (away.as_slice(), stored));
+        let mixed = read.get(&table.name, index).map(|stored| (away_in(view, &*table.blocks, index), stored));
+        let away = mixed.as_ref().map(|(away, stored)| (away.as_slice(), *stored));
         let own = table.blocks.alone(index, away).expect("a part that was stored of these rows reads, and holds them");
         let block = codec::encode(&*own, 0);
         let written = |piece| {
