@@ -22,12 +22,11 @@ pub(super) fn run(
     let range = RatingRange::of(&contender.config.decode);
     let mut outcomes = Vec::with_capacity(stream.events.len());
     let (mut learning, mut non_finite) = (Duration::ZERO, 0);
-    let mut predicted = Vec::with_capacity(CHUNK);
     for chunk in stream.events.chunks(CHUNK) {
-        predicted.clear();
         let start = Instant::now();
-        predicted.extend(chunk.iter().map(|event| learner.learn(event).unwrap_or(f32::NAN)));
+        let predicted = learner.learn_all(chunk);
         learning += start.elapsed();
+        let predicted: Vec<f32> = predicted.into_iter().map(|rating| rating.unwrap_or(f32::NAN)).collect();
         non_finite += predicted.iter().filter(|predicted| !predicted.is_finite()).count() as u64;
         outcomes.extend(predicted.iter().zip(chunk).map(|(predicted, event)| error(*predicted, event, range)));
         progress(Step::Events(chunk.len() as u64));

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::ops::Index;
 use std::sync::Arc;
 
+use prefetch_index::prefetch_index;
+
 /// Directories that lag further behind than so many publishes are let go: what is kept back for them would only grow.
 const FURTHEST: u64 = 32;
 
@@ -155,6 +157,12 @@ impl<B> Blocks<B> {
             Slot::Owned(block) => block,
             Slot::Shared(block) => block,
         }
+    }
+
+    /// A block to read soon: asks the processor for the place where it is held, and waits for nothing.
+    #[inline]
+    pub fn fetch(&self, index: usize) {
+        prefetch_index(&self.slots, index);
     }
 
     /// Adds a block at the end.

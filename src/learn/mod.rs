@@ -82,6 +82,11 @@ pub trait Learner: Scorer {
     /// Learns one event, and says what rating it would have predicted for it; none by a model that predicts no ratings.
     fn learn(&mut self, event: &Observation) -> Option<f32>;
 
+    /// Learns events in order, as [`Learner::learn`] does one after the other, bit for bit.
+    fn learn_all(&mut self, events: &[Observation]) -> Vec<Option<f32>> {
+        events.iter().map(|event| self.learn(event)).collect()
+    }
+
     /// Learns an event once more that it has learned already. Where each event has its exact weight there is nothing to
     /// rehearse, and this does nothing.
     fn rehearse(&mut self, _event: &Observation) {}
@@ -264,10 +269,10 @@ impl<'a> FitWith<'a, Observations, Array1<f32>, LearnError> for RatingRange {
         if events.len() != targets.len() {
             return Err(LearnError::Length { events: events.len(), targets: targets.len() });
         }
-        let mut learn = |(event, target): (&Observation, &f32)| {
-            self.clamp(learner.learn(&Observation { target: *target, ..*event }).unwrap_or(f32::NAN))
-        };
-        let predicted = events.iter().zip(targets).map(&mut learn).collect();
+        let events: Vec<Observation> =
+            events.iter().zip(targets).map(|(event, target)| Observation { target: *target, ..*event }).collect();
+        let predicted = learner.learn_all(&events).into_iter().map(|rating| self.clamp(rating.unwrap_or(f32::NAN)));
+        let predicted = predicted.collect();
         Ok(Learned { learner, predicted })
     }
 }

@@ -182,6 +182,24 @@ fn extreme() -> impl Strategy<Value = Vec<Observation>> {
 }
 
 proptest! {
+    /// Where steps are compiled for other instructions, and rows asked for ahead, no bit may tell.
+    #[test]
+    fn events_together_are_learned_as_one_after_the_other(
+        kind in prop::sample::select([&RATING[..], &RANKING].concat()),
+        events in extreme(), factors in 1..70_usize, together in 1..60_usize,
+    ) {
+        let mut config = config((kind, kind));
+        config.biased_mf.factors = factors;
+        let [mut one, mut all] = [(); 2].map(|()| build(kind, &config).unwrap());
+        for events in events.chunks(together) {
+            let predicted: Vec<_> = events.iter().map(|event| one.learn(event).map(f32::to_bits)).collect();
+            prop_assert_eq!(all.learn_all(events).into_iter().map(|rating| rating.map(f32::to_bits)).collect::<Vec<_>>(), predicted);
+            // What readers have too is found as well.
+            all.publish();
+        }
+        prop_assert_eq!(answers(&*one), answers(&*all));
+    }
+
     #[test]
     fn nothing_that_is_not_finite_enters_a_model_whatever_comes(
         kind in prop::sample::select([&RATING[..], &RANKING].concat()), events in extreme(),

@@ -3,6 +3,11 @@
 //! A rating of user u for item i is predicted as `mean + b_u + b_i + p_u · q_i` (Koren, Bell, Volinsky, "Matrix
 //! Factorization Techniques for Recommender Systems", IEEE Computer 2009, eq. 4), where the mean is that of the targets
 //! so far. Each new rating moves the two biases and the two rows by one step of stochastic gradient descent.
+//!
+//! Where the rows are many, an event waits for memory ten times as long as it computes. So those of the events that come next
+//! are asked for while one is learned, and the steps are compiled for wide registers too.
+
+#![allow(clippy::inline_always, reason = "what is not inlined is not compiled for the instructions that were found")]
 
 use std::sync::Arc;
 
@@ -17,6 +22,10 @@ use crate::learn::away::UserRows;
 use crate::learn::params::ValidParams;
 use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
 use crate::learn::{InnerProducts, Learner, Model, Observation, Scorer, from_scalars, to_scalars};
+
+/// How many events ahead rows are asked for. 4, 8, 16 and 32 learned 9.7, 8.3, 7.5 and 7.1 million events a second of
+/// 1,000,000 users and 100,000 items.
+const AHEAD: usize = 4;
 
 /// Name of the users' table.
 const USER_FACTORS: &str = "user_factors";
@@ -114,9 +123,30 @@ impl BiasedMf<Live> {
         BiasedMf { params: params.clone(), rates: *rates, scalars: scalars.clone(), users, items }
     }
 
+    /// Asks for the rows of the event that is [`AHEAD`] after this one, and finds out where those are that come as far behind it.
+    #[inline(always)]
+    fn fetch_ahead(&self, events: &[Observation], index: usize) {
+        if let Some(event) = events.get(index + 2 * AHEAD) {
+            self.users.fetch_place(event.user);
+            self.items.fetch_place(event.item);
+        }
+        if let Some(event) = events.get(index + AHEAD) {
+            self.users.fetch(event.user);
+            self.items.fetch(event.item);
+        }
+    }
+
+    /// Learns one event; returns the prediction before it.
+    #[inline(always)]
+    fn take(&mut self, event: &Observation) -> f32 {
+        let before = self.scalars.mean.get();
+        self.scalars.mean.add(event.target);
+        before + self.update(event)
+    }
+
     /// One step on one event; returns the prediction before it, less the mean. Rows not there yet are added, their
     /// factors drawn from N(0, `init_scale`²).
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, event: &Observation) -> f32 {
         let scale = self.params.init_scale as f32;
         let generator = &mut self.scalars.generator;
@@ -178,11 +208,22 @@ impl<S: Storage> Scorer for BiasedMf<S> {
 }
 
 impl Learner for BiasedMf<Live> {
-    #[inline]
     fn learn(&mut self, event: &Observation) -> Option<f32> {
-        let before = self.scalars.mean.get();
-        self.scalars.mean.add(event.target);
-        Some(before + self.update(event))
+        Some(self.take(event))
+    }
+
+    fn learn_all(&mut self, events: &[Observation]) -> Vec<Option<f32>> {
+        let mut predicted = Vec::with_capacity(events.len());
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (index, event) in events.iter().enumerate() {
+                    self.fetch_ahead(events, index);
+                    predicted.push(Some(self.take(event)));
+                }
+            },
+        );
+        predicted
     }
 
     /// Steps once more; the running mean, which has the event already, stays.

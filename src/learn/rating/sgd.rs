@@ -3,6 +3,8 @@
 //! Apart from the model, because it is the hot loop: fixed lanes let the compiler vectorize it and fix the order of the
 //! additions, so that the bits do not depend on the processor. No fused multiply-add, for the same reason.
 
+#![allow(clippy::inline_always, reason = "what is not inlined is not compiled for the instructions that were found")]
+
 /// Additions that run side by side.
 const LANES: usize = 8;
 
@@ -10,7 +12,7 @@ const LANES: usize = 8;
 const BOUND: f32 = 1e3;
 
 /// Inner product of two rows of shape `(n_factors,)`.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
@@ -36,7 +38,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// norms: `p -= rate * (error * q + l2 * p)`, and the same with `p` and `q` exchanged, both from the old values.
 ///
 /// Source: Koren, Bell, Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 2009, eq. 5.
-#[inline]
+#[inline(always)]
 pub(super) fn step(p: &mut [f32], q: &mut [f32], error: f32, rate: f32, l2: f32) {
     let (pull, keep) = (rate * error, 1.0 - rate * l2);
     for (p, q) in p.iter_mut().zip(q.iter_mut()) {
@@ -47,12 +49,12 @@ pub(super) fn step(p: &mut [f32], q: &mut [f32], error: f32, rate: f32, l2: f32)
 }
 
 /// Moves one bias against the gradient: `b -= rate * (error + l2 * b)`.
-#[inline]
+#[inline(always)]
 pub(super) fn step_bias(bias: &mut f32, error: f32, rate: f32, l2: f32) {
     *bias = bounded(*bias - rate * (error + l2 * *bias));
 }
 
-#[inline]
+#[inline(always)]
 fn bounded(value: f32) -> f32 {
     value.clamp(-BOUND, BOUND)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, Axis};
+use prefetch_index::prefetch_index;
 
 use super::{Block, Frozen, Live, Read, Storage, Stores, Table, Tables};
 use crate::learn::away::UserRows;
@@ -13,6 +14,9 @@ const BLOCK_FLOATS: usize = 576;
 
 /// Most floats that are stored as one (32 KiB), if a row is no longer.
 const STORED_FLOATS: usize = 8192;
+
+/// Floats of a line of the processor's caches.
+const LINE_FLOATS: usize = 16;
 
 /// Most rows in a block, and of what is stored as one.
 const MOST_ROWS: usize = 128;
@@ -58,6 +62,15 @@ impl FloatBlock {
     fn row_mut(&mut self, row: usize) -> &mut [f32] {
         let begin = self.begin(row);
         &mut self.values[begin..begin + self.width]
+    }
+
+    /// Asks the processor for a row, and waits for nothing.
+    #[inline]
+    fn fetch(&self, row: usize) {
+        let begin = self.begin(row);
+        // Rows begin anywhere in a line, so that the last float may be in one more.
+        let lines = (0..self.width).step_by(LINE_FLOATS).chain(self.width.checked_sub(1));
+        lines.for_each(|float| prefetch_index(&self.values, begin + float));
     }
 
     /// The rows that are stored as one, shape `(stored_rows, width)`.
@@ -283,6 +296,21 @@ impl Matrix<Live> {
     pub fn row_mut(&mut self, index: u32) -> &mut [f32] {
         let (block, row) = self.place(index);
         self.blocks.get_mut(block).row_mut(row)
+    }
+
+    /// Has the processor find out where a row is: first of the two steps that bring it near, without waiting for it.
+    #[inline]
+    pub fn fetch_place(&self, index: u32) {
+        self.blocks.fetch(self.place(index).0);
+    }
+
+    /// Has the processor bring a row near, if it is there: the second step, some time after [`Matrix::fetch_place`].
+    #[inline]
+    pub fn fetch(&self, index: u32) {
+        let (block, row) = self.place(index);
+        if (index as usize) < self.len {
+            self.blocks.get(block).fetch(row);
+        }
     }
 
     /// The rows as those of users, which may be away.
