@@ -4,6 +4,13 @@
 //! [`gather`], [`learn`], [`publish`], [`serve`], [`store`]. A stage uses only stages before it; [`engine`] joins them,
 //! [`evaluate`] judges what was learned.
 
+use mimalloc::MiMalloc;
+
+/// Rows of a large model lie in huge pages where the kernel gives them to who asks (`madvise`, as distributions have it), and
+/// what threads hand to each other is freed without a lock.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 pub mod capture;
 pub mod cli;
 pub mod config;

@@ -80,18 +80,31 @@ impl ItemKnn<Live> {
         let row = self.neighbours.row_mut(item);
         match row.binary_search_by_key(&other, |neighbour| neighbour.item) {
             Ok(at) => row[at].both += 1,
+            Err(at) if row.len() < most => row.insert(at, Neighbour { item: other, both: 1 }),
             Err(at) => {
-                row.insert(at, Neighbour { item: other, both: 1 });
-                if row.len() > most {
-                    // The weakest goes, of equally weak ones the one that was known first.
-                    let weakest = row.iter().enumerate().filter(|(_, n)| n.item != other).min_by_key(|(_, n)| n.both);
-                    if let Some(at) = weakest.map(|(at, _)| at) {
-                        row.remove(at);
-                    }
-                }
+                let place = weakest(row);
+                // Those between the two move up by one.
+                let at = if place < at { at - 1 } else { at };
+                if place < at { row[place..=at].rotate_left(1) } else { row[at..=place].rotate_right(1) }
+                row[at] = Neighbour { item: other, both: 1 };
             }
         }
     }
+}
+
+/// Place of the weakest neighbour, of equally weak ones the first; 0 where there is none.
+fn weakest(row: &[Neighbour]) -> usize {
+    let mut weakest = 0;
+    for (place, neighbour) in row.iter().enumerate() {
+        // None is weaker than one that was chosen once.
+        if neighbour.both <= 1 {
+            return place;
+        }
+        if neighbour.both < row[weakest].both {
+            weakest = place;
+        }
+    }
+    weakest
 }
 
 impl ItemKnn<Frozen> {
@@ -234,5 +247,37 @@ impl Model for ItemKnn<Frozen> {
 
     fn tables(&self) -> Vec<Table> {
         vec![self.neighbours.table("neighbours"), self.counts.table("users_of_item"), self.histories.table(HISTORIES)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linfa::ParamGuard;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::learn::params::{Common, Params};
+
+    proptest! {
+        /// Of a full list the weakest that was there goes, of equally weak ones the first.
+        #[test]
+        fn the_strongest_neighbours_stay(others in proptest::collection::vec(0..12_u32, 0..200), most in 1..9_usize) {
+            let mut config = Config::default();
+            config.item_knn.neighbours = most;
+            let params = Params::new(config.item_knn.clone(), Common::of(&config)).check().unwrap();
+            let (mut learner, mut plain) = (ItemKnn::new(params), std::collections::BTreeMap::<u32, u32>::new());
+            for other in others {
+                learner.count(0, other);
+                let new = *plain.entry(other).and_modify(|both| *both += 1).or_insert(1) == 1;
+                if new && plain.len() > most {
+                    let weakest = plain.iter().filter(|(item, _)| **item != other).min_by_key(|(_, both)| **both);
+                    let weakest = *weakest.unwrap().0;
+                    plain.remove(&weakest);
+                }
+            }
+            let row = learner.neighbours.row(0).iter().map(|neighbour| (neighbour.item, neighbour.both));
+            prop_assert!(row.eq(plain));
+        }
     }
 }
