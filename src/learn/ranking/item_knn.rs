@@ -85,7 +85,11 @@ impl ItemKnn<Live> {
                 let place = weakest(row);
                 // Those between the two move up by one.
                 let at = if place < at { at - 1 } else { at };
-                if place < at { row[place..=at].rotate_left(1) } else { row[at..=place].rotate_right(1) }
+                if place < at {
+                    row[place..=at].rotate_left(1)
+                } else {
+                    row[at..=place].rotate_right(1)
+                }
                 row[at] = Neighbour { item: other, both: 1 };
             }
         }

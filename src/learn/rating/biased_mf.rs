@@ -171,6 +171,28 @@ impl BiasedMf<Live> {
     }
 }
 
+/// Events to learn, and who learns them. No closure: that would be inlined into what is compiled for wide registers only where
+/// the compiler likes to.
+struct InOrder<'l> {
+    learner: &'l mut BiasedMf<Live>,
+    events: &'l [Observation],
+}
+
+impl pulp::NullaryFnOnce for InOrder<'_> {
+    type Output = Vec<Option<f32>>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let Self { learner, events } = self;
+        let mut predicted = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            learner.fetch_ahead(events, index);
+            predicted.push(Some(learner.take(event)));
+        }
+        predicted
+    }
+}
+
 impl BiasedMf<Frozen> {
     /// A model that goes on learning from here.
     #[must_use]
@@ -213,17 +235,7 @@ impl Learner for BiasedMf<Live> {
     }
 
     fn learn_all(&mut self, events: &[Observation]) -> Vec<Option<f32>> {
-        let mut predicted = Vec::with_capacity(events.len());
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (index, event) in events.iter().enumerate() {
-                    self.fetch_ahead(events, index);
-                    predicted.push(Some(self.take(event)));
-                }
-            },
-        );
-        predicted
+        pulp::Arch::new().dispatch(InOrder { learner: self, events })
     }
 
     /// Steps once more; the running mean, which has the event already, stays.
