@@ -86,9 +86,9 @@ impl ItemKnn<Live> {
                 // Those between the two move up by one.
                 let at = if place < at { at - 1 } else { at };
                 if place < at {
-                    row[place..=at].rotate_left(1)
+                    row[place..=at].rotate_left(1);
                 } else {
-                    row[at..=place].rotate_right(1)
+                    row[at..=place].rotate_right(1);
                 }
                 row[at] = Neighbour { item: other, both: 1 };
             }
