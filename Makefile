@@ -35,7 +35,7 @@ test-otlp: check-tools servers ## Check and test the export of traces, which is 
 chaos: check-tools servers ## Kill every part of it over and over, and count what was lost (ARGS=chaos::disk to pick rows)
 	@cargo test --release --test it -- --ignored --nocapture --test-threads=1 $(or $(ARGS),chaos::)
 
-soak: check-build-tools ## Load a service and judge errors, lag and memory (ARGS="--duration 1h --rate 5000/s --preset speed --set learn.ranking=biased-mf")
+soak: check-build-tools ## Load a service and judge errors, lag and memory (ARGS="--duration 1h --rate 5000/s --preset speed")
 	@cargo run --release -- soak $(ARGS)
 
 bench: check-tools peers ## Measure it, beside the bare limits of the same servers

@@ -212,9 +212,9 @@ fn memory() {
         println!("{:>38} {k:>3} {rows:>14} {rows:>14}", "the row alone, k factors and a bias");
         told("rows of biased-mf, published", "rows", k, (500_000, 100_000));
         told("rows of biased-mf, all changed since", "changed", k, (500_000, 100_000));
-        told("engine with biased-mf, published", "biased-mf", k, (100_000, 20_000));
+        told("engine with biased-mf, published", "biased-mf", k, (100_000, 100_000));
     }
-    told("engine with the default learners", "default", 0, (10_000, 5_000));
+    told("engine with the default learners", "default", 0, (20_000, 20_000));
 }
 
 fn told(name: &str, what: &str, k: usize, (users, items): (u32, u32)) {

@@ -27,7 +27,7 @@ use crate::shutdown::{self, Interrupted};
 const EXAMPLES: &str = "\
 Examples:
   freshet soak
-  freshet soak --duration 1h --rate 5000/s --preset speed --set learn.ranking=biased-mf
+  freshet soak --duration 1h --rate 5000/s --preset speed
   freshet soak --duration 10m --set broker.kind=kafka --set store.kind=mongodb
   freshet soak --url http://localhost:8080 --json | jq .passed";
 

@@ -4,8 +4,8 @@
 //! Factorization Techniques for Recommender Systems", IEEE Computer 2009, eq. 4), where the mean is that of the targets
 //! so far. Each new rating moves the two biases and the two rows by one step of stochastic gradient descent.
 //!
-//! Where the rows are many, an event waits for memory ten times as long as it computes. So those of the events that come next
-//! are asked for while one is learned, and the steps are compiled for wide registers too.
+//! Where the rows are many, an event waits for memory several times as long as it computes. So those of the events that come
+//! next are asked for while one is learned, and the steps are compiled for wide registers too.
 
 #![allow(clippy::inline_always, reason = "what is not inlined is not compiled for the instructions that were found")]
 
@@ -24,7 +24,7 @@ use crate::learn::tables::{Frozen, Live, Matrix, Storage, Table, Tables};
 use crate::learn::{InnerProducts, Learner, Model, Observation, Scorer, from_scalars, to_scalars};
 
 /// How many events ahead rows are asked for. 4, 8, 16 and 32 learned 9.7, 8.3, 7.5 and 7.1 million events a second of
-/// 1,000,000 users and 100,000 items.
+/// 1,000,000 users and 100,000 items, all of them known, with 32 factors.
 const AHEAD: usize = 4;
 
 /// Name of the users' table.
@@ -123,7 +123,7 @@ impl BiasedMf<Live> {
         BiasedMf { params: params.clone(), rates: *rates, scalars: scalars.clone(), users, items }
     }
 
-    /// Asks for the rows of the event that is [`AHEAD`] after this one, and finds out where those are that come as far behind it.
+    /// Asks for the rows of the event [`AHEAD`] of this one, and for the places of the rows of the one as far behind that.
     #[inline(always)]
     fn fetch_ahead(&self, events: &[Observation], index: usize) {
         if let Some(event) = events.get(index + 2 * AHEAD) {
