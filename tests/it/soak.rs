@@ -43,14 +43,15 @@ fn a_load_that_is_borne_passes_and_a_second_soak_goes_on() {
     );
     assert!(!freshet.path("freshet-data/log.db").exists(), "the service's own log is left alone");
 
-    let sent = events["sent"].as_i64().unwrap();
+    // A busy machine sends one in a hundred fewer in time, which passes.
+    let sent = |found: &Value| found["events"]["sent"].as_i64().unwrap();
     let again = ["--duration", "2s", "--rate", "50/s", "--reads", "5/s"];
-    run(&freshet, &again).succeeded();
+    let second = report(&run(&freshet, &again).succeeded());
     let events = || rusqlite::Connection::open(freshet.path("freshet-data/soak/store.db")).unwrap();
     let count = || -> i64 { events().query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap() };
-    assert_eq!(count(), sent + 100);
-    run(&freshet, &[&again[..], &["--fresh"]].concat()).succeeded();
-    assert_eq!(count(), 100, "--fresh begins anew");
+    assert_eq!(count(), sent(&found) + sent(&second));
+    let third = report(&run(&freshet, &[&again[..], &["--fresh"]].concat()).succeeded());
+    assert_eq!(count(), sent(&third), "--fresh begins anew");
 }
 
 #[test]
