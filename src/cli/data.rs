@@ -182,8 +182,7 @@ impl Listed {
 fn list(json: bool) -> anyhow::Result<()> {
     let places = dataset::places(None);
     let listed: Vec<_> = KNOWN.iter().map(|known| Listed::new(known, &places)).collect();
-    let text = if json { serde_json::to_string_pretty(&listed)? } else { table(&listed).to_string() };
-    out::print(&format!("{text}\n"))
+    if json { out::print_json(&listed) } else { out::print(&format!("{}\n", table(&listed))) }
 }
 
 fn table(listed: &[Listed]) -> Table {

@@ -55,7 +55,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
             let name = name.as_ref().unwrap_or(engine);
             let group = admin.group(name).await.map_err(in_words)?;
             if *json {
-                return out::print(&format!("{}\n", serde_json::to_string_pretty(&group)?));
+                return out::print_json(&group);
             }
             out::print(&described(&group, name == engine, config.broker.kind))
         }
@@ -65,7 +65,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
 async fn list(admin: &Admin, json: bool) -> anyhow::Result<()> {
     let groups = admin.groups().await.map_err(in_words)?;
     if json {
-        return out::print(&format!("{}\n", serde_json::to_string_pretty(&json!({ "groups": groups }))?));
+        return out::print_json(&json!({ "groups": groups }));
     }
     if groups.is_empty() {
         return out::print(&format!("no group on {}\n", admin.location()));

@@ -11,6 +11,7 @@ use anyhow::Context;
 use comfy_table::{Attribute, Cell, LineStyle, Table, presets};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use owo_colors::OwoColorize;
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::doctor::Unwell;
@@ -31,6 +32,35 @@ pub struct ClosedPipe;
 /// [`ClosedPipe`] if nobody reads stdout any more; else what the system said.
 pub fn print(text: &str) -> anyhow::Result<()> {
     written(&mut anstream::stdout().lock(), text.as_bytes())
+}
+
+/// Writes a value to stdout as indented JSON, as [`print`] does.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut json = serde_json::to_vec_pretty(value)?;
+    escape_controls(&mut json, 0);
+    json.push(b'\n');
+    print(&String::from_utf8_lossy(&json))
+}
+
+/// Escapes the control characters that JSON may have as they are, DEL and the C1 controls, in the JSON behind `start`:
+/// a terminal obeys them as it does ESC, and a text may be a stranger's.
+pub fn escape_controls(json: &mut Vec<u8>, start: usize) {
+    if !json[start..].iter().any(|byte| matches!(byte, 0x7f | 0xc2)) {
+        return;
+    }
+    let text = String::from_utf8_lossy(&json[start..]).into_owned();
+    json.truncate(start);
+    for c in text.chars() {
+        if matches!(c, '\u{7f}'..='\u{9f}') {
+            // A vector takes anything.
+            let _ = write!(json, "\\u{:04x}", u32::from(c));
+        } else {
+            json.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
 }
 
 /// Writes text to stderr, past the progress bars: what is told beside the results.
@@ -221,6 +251,20 @@ mod tests {
             assert_eq!((bar.position(), bar.length()), (3, len));
             bar.finish_and_clear();
         }
+    }
+
+    #[test]
+    fn json_for_a_terminal_has_every_control_character_escaped_and_nothing_else_changed() {
+        let mut json = "before \u{9b} ".as_bytes().to_vec();
+        let start = json.len();
+        let text = "a\u{7f}£\u{80}\u{9b}31m\u{9f}\u{a0}é\u{1b}\n…";
+        serde_json::to_writer(&mut json, text).unwrap();
+        escape_controls(&mut json, start);
+        let (before, after) = json.split_at(start);
+        assert_eq!(before, "before \u{9b} ".as_bytes());
+        let after = std::str::from_utf8(after).unwrap();
+        assert_eq!(after, "\"a\\u007f£\\u0080\\u009b31m\\u009f\u{a0}é\\u001b\\n…\"");
+        assert_eq!(serde_json::from_str::<String>(after).unwrap(), text);
     }
 
     #[test]

@@ -201,7 +201,7 @@ fn usage(problem: &str) -> ! {
 async fn list(admin: &Admin, internal: bool, json: bool) -> anyhow::Result<()> {
     let topics = admin.topics(internal).await.map_err(in_words)?;
     if json {
-        return out::print(&format!("{}\n", serde_json::to_string_pretty(&json!({ "topics": topics }))?));
+        return out::print_json(&json!({ "topics": topics }));
     }
     if topics.is_empty() {
         return out::print(&format!("no topic in {}; freshet topics create NAME makes one\n", admin.location()));
@@ -254,7 +254,7 @@ fn time(ms: i64) -> String {
 async fn describe(admin: &Admin, name: &str, json: bool) -> anyhow::Result<()> {
     let topic = admin.topic(name).await.map_err(in_words)?;
     if json {
-        return out::print(&format!("{}\n", serde_json::to_string_pretty(&topic)?));
+        return out::print_json(&topic);
     }
     out::print(&described(&topic, &admin.location()))
 }

@@ -64,7 +64,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
     if args.json {
         let mut answer = serde_json::to_value(&found)?;
         answer["agrees"] = json!(found.problems.is_empty());
-        out::print(&format!("{}\n", serde_json::to_string_pretty(&answer)?))?;
+        out::print_json(&answer)?;
     } else {
         out::print(&table(&found, &store.location()))?;
     }

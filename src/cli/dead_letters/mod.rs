@@ -123,7 +123,7 @@ async fn list(store: &dyn Store, filter: &DeadLetterFilter, limit: usize, json: 
     if json {
         let listed: Vec<Value> = letters.iter().map(as_json).collect();
         let answer = json!({"dead_letters": listed, "more": more, "by_reason": counts});
-        return out::print(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+        return out::print_json(&answer);
     }
     if !letters.is_empty() {
         let mut table = out::table(&["where", "when", "reason", "detail", "payload", "replayed"]);

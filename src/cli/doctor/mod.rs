@@ -96,7 +96,7 @@ pub(super) async fn run(args: &Args, loaded: &Loaded) -> anyhow::Result<()> {
     if args.json {
         let counts = json!({"passed": passed, "warned": warned, "failed": failed, "skipped": skipped});
         let answer = json!({"well": failed == 0, "counts": counts, "sections": sections});
-        out::print(&format!("{}\n", serde_json::to_string_pretty(&answer)?))?;
+        out::print_json(&answer)?;
     } else {
         out::print(&format!("{passed} passed, {warned} to look at, {failed} failed, {skipped} skipped\n"))?;
     }

@@ -7,6 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::columns::{Cell, Column, Kind, Live, Row, Value};
 use crate::cli::dead_letters::text::printable;
+use crate::cli::out::escape_controls;
 
 /// Between the texts of a list, in CSV.
 const BETWEEN: &str = "|";
@@ -68,6 +69,7 @@ pub(super) fn ndjson<T: Row>(rows: &[T]) -> anyhow::Result<Vec<u8>> {
         serde_json::to_writer(&mut lines, &Object(row))?;
         lines.push(b'\n');
     }
+    escape_controls(&mut lines, 0);
     Ok(lines)
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn run(args: &Args, store: &dyn Store) -> anyhow::Result<()> {
     let bar = out::progress(None, "compare");
     let diff = compare(store, &a, &b, || bar.inc(1)).await?;
     bar.finish_and_clear();
-    if args.json { out::print(&format!("{}\n", serde_json::to_string_pretty(&diff)?)) } else { print(&diff) }
+    if args.json { out::print_json(&diff) } else { print(&diff) }
 }
 
 fn print(diff: &DiffAnswer) -> anyhow::Result<()> {

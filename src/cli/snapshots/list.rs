@@ -34,7 +34,7 @@ pub(super) struct Show {
 pub(super) async fn list(args: &List, store: &dyn Store) -> anyhow::Result<()> {
     let manifests = store.manifests(args.limit).await?;
     if args.json {
-        return out::print(&format!("{}\n", serde_json::to_string_pretty(&manifests)?));
+        return out::print_json(&manifests);
     }
     if manifests.is_empty() {
         return out::print(&format!("no snapshot in {} yet\n", store.location()));
@@ -57,7 +57,7 @@ pub(super) async fn list(args: &List, store: &dyn Store) -> anyhow::Result<()> {
 pub(super) async fn show(args: &Show, store: &dyn Store) -> anyhow::Result<()> {
     let manifest = find(store, &args.snapshot).await?;
     if args.json {
-        return out::print(&format!("{}\n", serde_json::to_string_pretty(&manifest)?));
+        return out::print_json(&manifest);
     }
     let found = check(store, &manifest).await?;
     if !found.wrong.is_empty() {

@@ -38,7 +38,7 @@ pub(super) async fn run(args: &Args, store: &dyn Store, config: &StoreConfig) ->
     let listed = store.listed().await?;
     let pruned = store.prune(None, keep, args.dry_run).await?;
     if args.json {
-        return out::print(&format!("{}\n", serde_json::to_string_pretty(&pruned)?));
+        return out::print_json(&pruned);
     }
     let mut table = out::table(&["seq", "taken", if args.dry_run { "would be" } else { "was" }]);
     for one in &listed {

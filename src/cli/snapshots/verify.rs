@@ -48,7 +48,7 @@ pub(super) async fn run(args: &Args, store: &dyn Store) -> anyhow::Result<()> {
     drop(bar);
     let damaged = rows.iter().filter(|row| !row.whole).count();
     if args.json {
-        out::print(&format!("{}\n", serde_json::to_string_pretty(&rows)?))?;
+        out::print_json(&rows)?;
     } else if rows.is_empty() {
         out::print(&format!("no snapshot in {} yet\n", store.location()))?;
     } else {

@@ -184,7 +184,7 @@ async fn within(
 
 fn tell(args: &Args, report: &Report) -> anyhow::Result<()> {
     if args.json {
-        out::print(&format!("{}\n", serde_json::to_string_pretty(report)?))?;
+        out::print_json(report)?;
     } else {
         out::print(&report.table())?;
     }

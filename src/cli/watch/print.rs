@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use crate::cli::dead_letters::text::print_safely;
+use crate::cli::out::escape_controls;
 use crate::consume::watch::Watched;
 use crate::telemetry;
 
@@ -200,6 +201,7 @@ pub(super) fn schema_and_body(payload: Option<&[u8]>) -> (Option<u32>, Option<&[
 
 /// One JSON object for a record, without a line end.
 pub(super) fn json(buffer: &mut Vec<u8>, shown: &Shown<'_>) {
+    let start = buffer.len();
     let Watched { topic, partition, offset, timestamp_ms, key, .. } = *shown.record;
     let _ = write!(buffer, "{{\"topic\":");
     string(buffer, topic);
@@ -226,6 +228,7 @@ pub(super) fn json(buffer: &mut Vec<u8>, shown: &Shown<'_>) {
         let _ = serde_json::to_writer(&mut *buffer, shown.alerts);
     }
     buffer.push(b'}');
+    escape_controls(buffer, start);
 }
 
 /// Text where it is UTF-8, else hex digits under another name.
