@@ -86,7 +86,7 @@ fn a_schema_id_is_told_before_the_value() {
 
 /// Any bytes, and text of the control characters that are no ASCII.
 fn bytes_of(most: usize) -> impl Strategy<Value = Vec<u8>> {
-    let controls = prop::collection::vec('\u{7f}'..'\u{a5}', 0..most / 2);
+    let controls = prop::collection::vec(prop::char::range('\u{7f}', '\u{a4}'), 0..most / 2);
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..most),
         controls.prop_map(|text| text.into_iter().collect::<String>().into_bytes()),
