@@ -146,6 +146,16 @@ impl ModelReader {
         Self(read)
     }
 
+    /// One that brings these.
+    #[cfg(test)]
+    pub(crate) fn of(reads: Vec<Read>) -> Self {
+        let (sender, read) = mpsc::channel(reads.len().max(1));
+        for read in reads {
+            sender.try_send(read).expect("there is room for each");
+        }
+        Self(read)
+    }
+
     /// What comes next. Safe to cancel.
     pub async fn next(&mut self) -> Read {
         self.0.recv().await.unwrap_or_else(|| Read::Failed("reading the topic of the model has ended".to_owned()))

@@ -2,7 +2,8 @@
 //!
 //! Apart from events, because nobody but a trainer writes it. A trainer's contribution to an item is all that it has added to
 //! the item's row since its store began, and not what is new: so the newest record of each item is enough, and a compacted
-//! topic forgets nothing that is needed. Records of rows come before the commit that numbers them.
+//! topic forgets nothing that is needed. Records of rows come before the commit that numbers them, and after a greeting that
+//! the commit names: a topic that lacks the greeting is another one, and may lack rows.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Format of the records.
-pub const CONTRIBUTION_FORMAT: u32 = 1;
+pub const CONTRIBUTION_FORMAT: u32 = 2;
 
 /// What the keys of rows, of commits and of greetings begin with.
 const ROW: &str = "row/";
@@ -48,6 +49,8 @@ pub struct Commit {
     pub store: u64,
     /// Number of the last exchange; 0 before the first.
     pub number: u64,
+    /// The trainer's last [greeting](Told::Greeting): by it one sees whether all its rows are on the topic that is read.
+    pub greeting: String,
     /// Learners and their parameters, by name.
     pub params: std::collections::BTreeMap<String, Value>,
     /// When the trainer said this, in milliseconds since the epoch.
@@ -72,8 +75,13 @@ pub enum Told {
     },
     /// The rows before it are whole.
     Commit(usize, Commit),
-    /// A trainer starts, and reads on until it meets its own word.
-    Greeting(Vec<u8>),
+    /// A trainer starts and reads on until it meets its own words, or tells all that it has added from here on.
+    Greeting {
+        /// Number of the trainer.
+        shard: usize,
+        /// Unlike those of any other greeting.
+        words: String,
+    },
 }
 
 /// The record of one row: key and payload.
@@ -86,10 +94,10 @@ pub fn row_record(shard: usize, store: u64, number: u64, item: &str, row: &[f32]
     (format!("{ROW}{shard}/{item}").into_bytes(), payload)
 }
 
-/// The record of a trainer that starts.
+/// The record of a greeting.
 #[must_use]
-pub fn greeting_record(shard: usize, word: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    (format!("{GREETING}{shard}").into_bytes(), word.to_vec())
+pub fn greeting_record(shard: usize, words: &str) -> (Vec<u8>, Vec<u8>) {
+    (format!("{GREETING}{shard}").into_bytes(), words.as_bytes().to_vec())
 }
 
 impl Commit {
@@ -119,7 +127,9 @@ impl Told {
         if let Some(of) = key.strip_prefix(COMMIT) {
             return Ok(Self::Commit(shard(of)?, commit(payload)?));
         }
-        key.strip_prefix(GREETING).map(|_| Self::Greeting(payload.to_vec())).ok_or_else(unknown)
+        let of = key.strip_prefix(GREETING).ok_or_else(unknown)?;
+        let words = String::from_utf8(payload.to_vec()).map_err(|_| "its words are no text".to_owned())?;
+        Ok(Self::Greeting { shard: shard(of)?, words })
     }
 }
 
@@ -166,11 +176,12 @@ mod tests {
         let read = Told::read(&key, &payload).unwrap();
         assert_eq!(read, Told::Row { shard: 3, store: 7, number: 9, item, row: vec![1.5, -2.0] });
         let params = [("learn.seed".to_owned(), Value::from(1))].into();
-        let commit = Commit { format: 1, freshet: "0".into(), store: u64::MAX, number: 4, params, sent_at_ms: 5 };
+        let (freshet, greeting) = ("0".into(), "a b".into());
+        let commit = Commit { format: 2, freshet, store: u64::MAX, number: 4, greeting, params, sent_at_ms: 5 };
         let (key, payload) = commit.record(2);
         assert_eq!(Told::read(&key, &payload).unwrap(), Told::Commit(2, commit));
-        let (key, payload) = greeting_record(1, b"word");
-        assert_eq!(Told::read(&key, &payload).unwrap(), Told::Greeting(b"word".to_vec()));
+        let (key, payload) = greeting_record(1, "a b");
+        assert_eq!(Told::read(&key, &payload).unwrap(), Told::Greeting { shard: 1, words: "a b".into() });
     }
 
     #[test]
@@ -180,9 +191,11 @@ mod tests {
         assert!(reason("block/1", &[]).contains("none that trainers write"));
         assert!(reason("row/1/i", &[0; 15]).contains("15 bytes are no row"));
         assert!(reason("row/1/i", &[0; 18]).contains("18 bytes are no row"));
+        assert!(reason("greeting/x", b"words").contains("none that trainers write"));
+        assert!(reason("greeting/1", &[0xFF]).contains("no text"));
         let (_, infinite) = row_record(0, 0, 0, "i", &[f32::INFINITY]);
         assert!(reason("row/1/i", &infinite).contains("not finite"));
-        let later = serde_json::json!({"format": 2, "freshet": "9.9.9"}).to_string();
-        assert!(reason("commit/0", later.as_bytes()).contains("freshet 9.9.9, which writes format 2"));
+        let later = serde_json::json!({"format": 3, "freshet": "9.9.9"}).to_string();
+        assert!(reason("commit/0", later.as_bytes()).contains("freshet 9.9.9, which writes format 3"));
     }
 }

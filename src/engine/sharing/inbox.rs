@@ -1,9 +1,10 @@
 //! What was heard of other trainers, until all of an exchange is there.
 //!
 //! Pure: no topic, no time. Rows wait for the commit that says that they are whole; rows of an exchange that is known
-//! already, or of a store that the trainer has left, are dropped.
+//! already, or of a store that the trainer has left, are dropped. So a commit may count only where all rows that it stands
+//! for were read: where the greeting that it names was, on the same topic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::decode::Contributions;
@@ -26,9 +27,21 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct Trainer {
     known: Heard,
+    /// What was read of this topic.
+    topic: OnTopic,
+}
+
+/// What was read of a trainer on one topic.
+#[derive(Debug, Default)]
+struct OnTopic {
     waiting: BTreeMap<Arc<str>, Waiting>,
+    greetings: BTreeSet<String>,
+    /// The last of them: commits that name one before it are of a run that is over.
+    greeting: Option<String>,
     /// The last commit that fits.
     commit: Option<Commit>,
+    /// Whether a commit after the last greeting named one that was not read.
+    lacks: bool,
 }
 
 /// What was heard, by trainer.
@@ -61,13 +74,24 @@ impl Inbox {
         match told {
             Told::Row { shard, store, number, item, row } => {
                 if let Some(trainer) = self.trainers.get_mut(shard).filter(|_| shard != self.shard) {
-                    trainer.waiting.insert(item, Waiting { store, number, row });
+                    trainer.topic.waiting.insert(item, Waiting { store, number, row });
                 }
                 Ok(Vec::new())
             }
             Told::Commit(shard, commit) => self.commit(shard, commit),
-            Told::Greeting(_) => Ok(Vec::new()),
+            Told::Greeting { shard, words } => {
+                if let Some(Trainer { topic, .. }) = self.trainers.get_mut(shard) {
+                    topic.greetings.insert(words.clone());
+                    (topic.greeting, topic.lacks) = (Some(words), false);
+                }
+                Ok(Vec::new())
+            }
         }
+    }
+
+    /// Whether a greeting of this trainer was read.
+    pub(super) fn has_met(&self, words: &str) -> bool {
+        self.trainers.get(self.shard).is_some_and(|own| own.topic.greetings.contains(words))
     }
 
     fn commit(&mut self, shard: usize, commit: Commit) -> Result<Vec<Contributions>, String> {
@@ -85,21 +109,30 @@ impl Inbox {
         }
         let own = self.shard;
         let Some(trainer) = self.trainers.get_mut(shard) else { return Ok(Vec::new()) };
+        if trainer.topic.greeting.as_ref() != Some(&commit.greeting) {
+            trainer.topic.lacks = !trainer.topic.greetings.contains(&commit.greeting);
+            return Ok(Vec::new());
+        }
         let completed = if shard == own { Vec::new() } else { trainer.complete(shard, &commit) };
-        trainer.commit = Some(commit);
+        trainer.topic.commit = Some(commit);
         Ok(completed)
+    }
+
+    /// The trainers whose commits stand for rows that may not have been read: the topic was replaced unnoticed.
+    pub(super) fn lacking(&self) -> impl Iterator<Item = usize> {
+        let lacking = |(shard, trainer): (usize, &Trainer)| trainer.topic.lacks.then_some(shard);
+        self.trainers.iter().enumerate().filter_map(lacking)
     }
 
     /// The last commit of each trainer.
     pub(super) fn commits(&self) -> impl Iterator<Item = (usize, Option<&Commit>)> {
-        self.trainers.iter().map(|trainer| trainer.commit.as_ref()).enumerate()
+        self.trainers.iter().map(|trainer| trainer.topic.commit.as_ref()).enumerate()
     }
 
-    /// Forgets what waits for a commit: the topic is another one.
-    pub(super) fn another_topic(&mut self) {
+    /// Forgets what was read and is not whole: what comes next is the beginning of a topic.
+    pub(super) fn begin_anew(&mut self) {
         for trainer in &mut self.trainers {
-            trainer.waiting.clear();
-            trainer.commit = None;
+            trainer.topic = OnTopic::default();
         }
     }
 }
@@ -108,8 +141,9 @@ impl Trainer {
     fn complete(&mut self, shard: usize, commit: &Commit) -> Vec<Contributions> {
         let Commit { store, number, .. } = *commit;
         let known = self.known.number * u64::from(self.known.store == store);
-        let (now, later) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, row)| row.number <= number);
-        self.waiting = later;
+        let (now, later) =
+            std::mem::take(&mut self.topic.waiting).into_iter().partition(|(_, row)| row.number <= number);
+        self.topic.waiting = later;
         let now: BTreeMap<Arc<str>, Waiting> = now;
         let new = now.into_iter().filter(|(_, row)| row.store == store && row.number > known);
         let empty = || Contributions { shard, store, number, last: false, items: Vec::new(), rows: Vec::new() };
@@ -139,13 +173,28 @@ mod tests {
         Told::Row { shard, store, number, item: item.into(), row: vec![value] }
     }
 
-    fn commit(shard: usize, store: u64, number: u64) -> Told {
-        let params = [("engine.shard".to_owned(), shard.into()), ("learn.seed".to_owned(), 1.into())].into();
-        Told::Commit(shard, Commit { format: 1, freshet: "0".into(), store, number, params, sent_at_ms: 0 })
+    fn greeting(shard: usize, words: &str) -> Told {
+        Told::Greeting { shard, words: words.to_owned() }
     }
 
+    /// A commit after the greeting "hello".
+    fn commit(shard: usize, store: u64, number: u64) -> Told {
+        after("hello", shard, store, number)
+    }
+
+    fn after(greeting: &str, shard: usize, store: u64, number: u64) -> Told {
+        let params = [("engine.shard".to_owned(), shard.into()), ("learn.seed".to_owned(), 1.into())].into();
+        let (freshet, greeting) = ("0".into(), greeting.into());
+        Told::Commit(shard, Commit { format: 2, freshet, store, number, greeting, params, sent_at_ms: 0 })
+    }
+
+    /// One that was greeted by both trainers.
     fn inbox(known: Heard) -> Inbox {
-        Inbox::new(0, [("learn.seed".to_owned(), 1.into())].into(), &[Heard::default(), known])
+        let mut inbox = Inbox::new(0, [("learn.seed".to_owned(), 1.into())].into(), &[Heard::default(), known]);
+        for shard in 0..2 {
+            inbox.take(greeting(shard, "hello")).unwrap();
+        }
+        inbox
     }
 
     fn values(told: &[Contributions]) -> Vec<(&str, f32)> {
@@ -176,6 +225,33 @@ mod tests {
         let told = inbox.take(commit(1, 8, 1)).unwrap();
         assert_eq!((values(&told), told[0].store), (vec![("d", 4.0)], 8));
         assert_eq!(values(&inbox.take(commit(1, 7, 5)).unwrap()), [("c", 3.0)], "the store of before is back");
+    }
+
+    #[test]
+    fn a_commit_counts_where_its_greeting_was_read_and_no_row_is_taken_for_known_without() {
+        let mut inbox = inbox(Heard::default());
+        inbox.take(row(1, 7, 1, "a", 1.0)).unwrap();
+        inbox.begin_anew();
+        assert!(inbox.take(commit(1, 7, 1)).unwrap().is_empty(), "its row was on the topic before");
+        assert_eq!(inbox.lacking().collect::<Vec<_>>(), [1]);
+        assert!(inbox.commits().all(|(_, commit)| commit.is_none()));
+        for told in [greeting(1, "again"), row(1, 7, 1, "a", 1.0), commit(1, 7, 1)] {
+            assert!(inbox.take(told).unwrap().is_empty());
+        }
+        assert_eq!(inbox.lacking().next(), Some(1), "whoever has greeted before is not on this topic");
+        inbox.take(greeting(1, "again")).unwrap();
+        assert_eq!(inbox.lacking().next(), None);
+        assert_eq!(values(&inbox.take(after("again", 1, 7, 1)).unwrap()), [("a", 1.0)]);
+    }
+
+    #[test]
+    fn commits_of_a_run_that_is_over_are_passed_over() {
+        let mut inbox = inbox(Heard::default());
+        for told in [row(1, 7, 1, "a", 1.0), greeting(1, "again"), commit(1, 7, 1)] {
+            assert!(inbox.take(told).unwrap().is_empty());
+        }
+        assert_eq!((inbox.lacking().next(), inbox.has_met("hello"), inbox.has_met("again")), (None, true, false));
+        assert_eq!(values(&inbox.take(after("again", 1, 7, 1)).unwrap()), [("a", 1.0)]);
     }
 
     #[test]

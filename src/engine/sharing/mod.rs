@@ -60,6 +60,18 @@ pub(super) struct Sharing {
     started: Instant,
     /// When the others were told anything last.
     told_at: Option<Instant>,
+    /// The last greeting.
+    greeting: String,
+    /// When the topic was begun to be read again for a greeting that it should have had.
+    reread_at: Option<Instant>,
+}
+
+/// What is wrong with what was read, for people.
+enum Wrong {
+    /// A record.
+    Record(String),
+    /// A trainer, which does not fit to this one.
+    Trainer(String),
 }
 
 fn own(view: &View) -> Option<&Exchange<Frozen>> {
@@ -102,6 +114,8 @@ impl Sharing {
             told: None,
             started: Instant::now(),
             told_at: None,
+            greeting: String::new(),
+            reread_at: None,
             config: config.clone(),
         };
         timeout(within, sharing.greet()).await.map_err(|_| late())??;
@@ -112,28 +126,53 @@ impl Sharing {
         Ok(sharing)
     }
 
-    /// Writes a word, and reads on until it comes back: by then all is read that was there before.
+    /// Writes a greeting, and reads on until it comes back: by then all is read that was there before.
     async fn greet(&mut self) -> Result<(), LogError> {
-        let word = format!("{} {} {}", self.store, std::process::id(), now_ms()).into_bytes();
         let (broker, topic) = (self.config.broker.clone(), self.config.broker.model_topic.clone());
         let refused =
             |reason: String| kafka_link::refused(&broker, "join the trainers on", format!("{topic}: {reason}"));
-        self.say(greeting_record(self.config.engine.shard, &word)).await.map_err(|Untold(reason)| refused(reason))?;
         loop {
+            let greeting = self.next_greeting();
+            self.say(greeting).await.map_err(|Untold(reason)| refused(reason))?;
+            if self.meet().await.map_err(refused)? {
+                return Ok(());
+            }
+            self.outlet.close();
+        }
+    }
+
+    /// The record of a greeting unlike those before it.
+    fn next_greeting(&mut self) -> (Vec<u8>, Vec<u8>) {
+        self.greeting = format!("{} {} {}", self.store, std::process::id(), now_ms());
+        greeting_record(self.config.engine.shard, &self.greeting)
+    }
+
+    /// Reads on until the last greeting comes back; false if the topic is another one by then.
+    ///
+    /// # Errors
+    /// Which trainer does not fit to this one, and why.
+    async fn meet(&mut self) -> Result<bool, String> {
+        while !self.inbox.has_met(&self.greeting) {
             match self.reader.next().await {
                 Read::Records(records) => {
-                    for ModelRecord { key, payload } in records {
-                        match Told::read(&key, &payload) {
-                            Ok(Told::Greeting(heard)) if heard == word => return Ok(()),
-                            Ok(told) => self.take(told).map_err(refused)?,
-                            Err(reason) => tracing::warn!(topic, reason, "passing over a record that is no trainer's"),
+                    for wrong in self.take(records) {
+                        match wrong {
+                            Wrong::Record(reason) => {
+                                tracing::warn!(reason, "passing over a record of the trainers' topic")
+                            }
+                            Wrong::Trainer(reason) => return Err(reason),
                         }
                     }
                 }
                 Read::Failed(reason) => tracing::debug!(reason, "cannot read the topic of trainers yet"),
-                Read::Missing | Read::Another => self.inbox.another_topic(),
+                Read::Missing => self.inbox.begin_anew(),
+                Read::Another => {
+                    self.inbox.begin_anew();
+                    return Ok(false);
+                }
             }
         }
+        Ok(true)
     }
 
     /// Writes one record.
@@ -143,9 +182,17 @@ impl Sharing {
         self.outlet.flush().await.map(drop)
     }
 
-    fn take(&mut self, told: Told) -> Result<(), String> {
-        self.arrived.extend(self.inbox.take(told)?);
-        Ok(())
+    /// Takes all of what was read, and says what is wrong with it.
+    fn take(&mut self, records: Vec<ModelRecord>) -> Vec<Wrong> {
+        let mut wrong = Vec::new();
+        for ModelRecord { key, payload } in records {
+            let taken = Told::read(&key, &payload).map_err(Wrong::Record);
+            match taken.and_then(|told| self.inbox.take(told).map_err(Wrong::Trainer)) {
+                Ok(completed) => self.arrived.extend(completed),
+                Err(reason) => wrong.push(reason),
+            }
+        }
+        wrong
     }
 
     /// Tells of each durable view, and hands on what the others tell, until there are no more views.
@@ -187,23 +234,45 @@ impl Sharing {
     fn heed(&mut self, read: Read) {
         match read {
             Read::Records(records) => {
-                for ModelRecord { key, payload } in records {
-                    if let Err(reason) = Told::read(&key, &payload).and_then(|told| self.take(told)) {
-                        self.trouble(reason);
-                    }
+                for Wrong::Record(reason) | Wrong::Trainer(reason) in self.take(records) {
+                    self.trouble(reason);
                 }
+                self.read_again_if_lacking();
             }
-            Read::Missing => self.trouble("the topic of trainers is not there; it is made again".to_owned()),
+            Read::Missing => {
+                self.inbox.begin_anew();
+                self.trouble("the topic of trainers is not there; it is made again".to_owned());
+            }
             Read::Failed(reason) => self.trouble(reason),
             Read::Another => {
                 tracing::warn!(
                     topic = self.config.broker.model_topic,
                     "the topic of trainers is gone; all is told anew"
                 );
-                self.inbox.another_topic();
+                self.inbox.begin_anew();
                 self.forget_told();
             }
         }
+    }
+
+    /// Reads the topic from its beginning if a trainer's commit names a greeting that was not read: the topic was replaced by
+    /// one that is as long, which no offset tells.
+    fn read_again_if_lacking(&mut self) {
+        let Some(shard) = self.inbox.lacking().next() else { return };
+        if self.reread_at.is_some_and(|at| at.elapsed() < SILENCE) {
+            return;
+        }
+        tracing::warn!(
+            topic = self.config.broker.model_topic,
+            trainer = shard,
+            "the topic of trainers lacks a greeting; it is read again"
+        );
+        if self.inbox.lacking().any(|shard| shard == self.config.engine.shard) {
+            self.forget_told();
+        }
+        self.inbox.begin_anew();
+        self.reader = ModelReader::start(&self.config, Start::Beginning);
+        self.reread_at = Some(Instant::now());
     }
 
     async fn tell(&mut self, view: &Arc<View>, again_at: &mut Instant) {
@@ -225,24 +294,28 @@ impl Sharing {
         }
         let (shard, number) = (exchange.shard(), exchange.number());
         let told = self.told.clone();
+        if told.is_none() {
+            // Rows that were told after another greeting may not be on this topic.
+            let greeting = self.next_greeting();
+            self.outlet.put(greeting).await?;
+        }
         let before = told.as_deref().and_then(own);
         for (item, row) in exchange.changed_since(before) {
             if let Some(name) = view.learned().items.name(item) {
                 self.outlet.put(row_record(shard, self.store, number, name, row)).await?;
             }
         }
-        let holds_rows = self.outlet.flush().await?;
-        let (format, freshet, params) =
-            (CONTRIBUTION_FORMAT, env!("CARGO_PKG_VERSION").to_owned(), self.params.clone());
-        let commit = Commit { format, freshet, store: self.store, number, params, sent_at_ms: now_ms() };
-        // By itself: one that came without a row before it would have that row be taken for an old one.
-        self.outlet.put(commit.record(shard)).await?;
-        let holds_all = self.outlet.flush().await?;
-        if !(holds_rows && holds_all) {
-            self.forget_told();
+        if !self.outlet.flush().await? {
+            self.told = None;
             return Ok(());
         }
-        self.told = Some(Arc::clone(view));
+        let (format, freshet, params) =
+            (CONTRIBUTION_FORMAT, env!("CARGO_PKG_VERSION").to_owned(), self.params.clone());
+        let greeting = self.greeting.clone();
+        let commit = Commit { format, freshet, store: self.store, number, greeting, params, sent_at_ms: now_ms() };
+        // By itself: one that came without a row before it would have that row be taken for an old one.
+        self.outlet.put(commit.record(shard)).await?;
+        self.told = self.outlet.flush().await?.then(|| Arc::clone(view));
         Ok(())
     }
 
@@ -286,3 +359,6 @@ impl Sharing {
         self.status.trainers.store(Arc::new(trainers));
     }
 }
+
+#[cfg(test)]
+mod tests;
