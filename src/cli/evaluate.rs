@@ -186,7 +186,7 @@ impl Outputs {
             out::print(&tables::render(found, segments))?;
         }
         if let Some(output) = self.json {
-            output.write(&format!("{}\n", serde_json::to_string_pretty(found)?))?;
+            output.write(&out::to_json(found)?)?;
         }
         if let Some(output) = self.csv {
             output.write(&evaluate::to_csv(found)?)?;

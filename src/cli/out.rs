@@ -39,10 +39,18 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// # Errors
 /// As [`print`].
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&to_json(value)?)
+}
+
+/// JSON for people and programs, with a line end, which a terminal shows as it is.
+///
+/// # Errors
+/// If the value is none that JSON has.
+pub fn to_json(value: &impl Serialize) -> anyhow::Result<String> {
     let mut json = serde_json::to_vec_pretty(value)?;
     escape_controls(&mut json, 0);
     json.push(b'\n');
-    print(&String::from_utf8_lossy(&json))
+    Ok(String::from_utf8_lossy(&json).into_owned())
 }
 
 /// Escapes the control characters that JSON may have as they are, DEL and the C1 controls, in the JSON behind `start`:

@@ -158,7 +158,7 @@ impl Sharing {
                     for wrong in self.take(records) {
                         match wrong {
                             Wrong::Record(reason) => {
-                                tracing::warn!(reason, "passing over a record of the trainers' topic")
+                                tracing::warn!(reason, "passing over a record of the trainers' topic");
                             }
                             Wrong::Trainer(reason) => return Err(reason),
                         }
