@@ -2,8 +2,8 @@
 //!
 //! Apart from events, because nobody but a trainer writes it. A trainer's contribution to an item is all that it has added to
 //! the item's row since its store began, and not what is new: so the newest record of each item is enough, and a compacted
-//! topic forgets nothing that is needed. Records of rows come before the commit that numbers them, and after a greeting that
-//! the commit names: a topic that lacks the greeting is another one, and may lack rows.
+//! topic forgets nothing that is needed. Records of rows come before the commit that numbers them, and after the beginning
+//! that the commit names: a topic that lacks the beginning is another one or was truncated, and may lack rows.
 
 use std::sync::Arc;
 
@@ -13,10 +13,12 @@ use serde_json::Value;
 /// Format of the records.
 pub const CONTRIBUTION_FORMAT: u32 = 2;
 
-/// What the keys of rows, of commits and of greetings begin with.
+/// What the keys of rows, of commits and of words begin with.
 const ROW: &str = "row/";
 const COMMIT: &str = "commit/";
 const GREETING: &str = "greeting/";
+const BEGINNING: &str = "beginning/";
+const MISSING: &str = "missing/";
 
 /// Bytes before the values of a row.
 const HEAD: usize = 2 * size_of::<u64>();
@@ -49,8 +51,8 @@ pub struct Commit {
     pub store: u64,
     /// Number of the last exchange; 0 before the first.
     pub number: u64,
-    /// The trainer's last [greeting](Told::Greeting): by it one sees whether all its rows are on the topic that is read.
-    pub greeting: String,
+    /// Where the trainer's [rows begin](Words::Beginning): whoever has read that has read all of them.
+    pub beginning: String,
     /// Learners and their parameters, by name.
     pub params: std::collections::BTreeMap<String, Value>,
     /// When the trainer said this, in milliseconds since the epoch.
@@ -75,13 +77,36 @@ pub enum Told {
     },
     /// The rows before it are whole.
     Commit(usize, Commit),
-    /// A trainer starts and reads on until it meets its own words, or tells all that it has added from here on.
-    Greeting {
-        /// Number of the trainer.
-        shard: usize,
-        /// Unlike those of any other greeting.
-        words: String,
-    },
+    /// Words by a trainer, or about its rows.
+    Words(Words, usize, String),
+}
+
+/// What words are for, each unlike those before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// A trainer starts, and reads on until it meets them.
+    Greeting,
+    /// All rows that a trainer has added to come behind them.
+    Beginning,
+    /// Somebody has read the whole topic and not this beginning, which a commit names: the trainer is to tell all anew.
+    Missing,
+}
+
+impl Words {
+    /// What the keys begin with.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Greeting => GREETING,
+            Self::Beginning => BEGINNING,
+            Self::Missing => MISSING,
+        }
+    }
+
+    /// Their record, by the number of the trainer that they are of.
+    #[must_use]
+    pub fn record(self, shard: usize, words: &str) -> (Vec<u8>, Vec<u8>) {
+        (format!("{}{shard}", self.key()).into_bytes(), words.as_bytes().to_vec())
+    }
 }
 
 /// The record of one row: key and payload.
@@ -92,12 +117,6 @@ pub fn row_record(shard: usize, store: u64, number: u64, item: &str, row: &[f32]
     payload.extend(number.to_le_bytes());
     payload.extend(row.iter().flat_map(|value| value.to_le_bytes()));
     (format!("{ROW}{shard}/{item}").into_bytes(), payload)
-}
-
-/// The record of a greeting.
-#[must_use]
-pub fn greeting_record(shard: usize, words: &str) -> (Vec<u8>, Vec<u8>) {
-    (format!("{GREETING}{shard}").into_bytes(), words.as_bytes().to_vec())
 }
 
 impl Commit {
@@ -127,9 +146,11 @@ impl Told {
         if let Some(of) = key.strip_prefix(COMMIT) {
             return Ok(Self::Commit(shard(of)?, commit(payload)?));
         }
-        let of = key.strip_prefix(GREETING).ok_or_else(unknown)?;
+        let all = [Words::Greeting, Words::Beginning, Words::Missing];
+        let (kind, of) =
+            all.into_iter().find_map(|kind| Some((kind, key.strip_prefix(kind.key())?))).ok_or_else(unknown)?;
         let words = String::from_utf8(payload.to_vec()).map_err(|_| "its words are no text".to_owned())?;
-        Ok(Self::Greeting { shard: shard(of)?, words })
+        Ok(Self::Words(kind, shard(of)?, words))
     }
 }
 
@@ -176,12 +197,14 @@ mod tests {
         let read = Told::read(&key, &payload).unwrap();
         assert_eq!(read, Told::Row { shard: 3, store: 7, number: 9, item, row: vec![1.5, -2.0] });
         let params = [("learn.seed".to_owned(), Value::from(1))].into();
-        let (freshet, greeting) = ("0".into(), "a b".into());
-        let commit = Commit { format: 2, freshet, store: u64::MAX, number: 4, greeting, params, sent_at_ms: 5 };
+        let (freshet, beginning) = ("0".into(), "a b".into());
+        let commit = Commit { format: 2, freshet, store: u64::MAX, number: 4, beginning, params, sent_at_ms: 5 };
         let (key, payload) = commit.record(2);
         assert_eq!(Told::read(&key, &payload).unwrap(), Told::Commit(2, commit));
-        let (key, payload) = greeting_record(1, "a b");
-        assert_eq!(Told::read(&key, &payload).unwrap(), Told::Greeting { shard: 1, words: "a b".into() });
+        for kind in [Words::Greeting, Words::Beginning, Words::Missing] {
+            let (key, payload) = kind.record(1, "a b");
+            assert_eq!(Told::read(&key, &payload).unwrap(), Told::Words(kind, 1, "a b".into()));
+        }
     }
 
     #[test]

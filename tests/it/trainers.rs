@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::program::{Engine, Freshet};
@@ -103,6 +106,16 @@ impl Cluster {
 fn scores(answer: &Value) -> BTreeMap<String, String> {
     let items = answer["items"].as_array().into_iter().flatten();
     items.map(|item| (item["id"].as_str().unwrap().to_owned(), item["score"].to_string())).collect()
+}
+
+/// Deletes all records that a topic of one partition has by now.
+fn cut(servers: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = kafka::client_config(servers).create().unwrap();
+    let mut ends = TopicPartitionList::new();
+    ends.add_partition_offset(topic, 0, Offset::End).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cut = runtime.block_on(admin.delete_records(&ends, &AdminOptions::new())).unwrap();
+    cut.elements().iter().for_each(|partition| partition.error().unwrap());
 }
 
 /// Users of the sample, by the trainer that learns them.
@@ -209,6 +222,14 @@ fn a_topic_that_is_lost_is_told_again_and_who_does_not_fit_is_refused() {
     cluster.settle(&mut trainers);
 
     // All is on the new topic: a store that begins anew has it too.
+    trainers.remove(1).stop().succeeded();
+    cluster.trainers[1].set(&format!("store.database={}", support::unique("trainers")));
+    trainers.insert(1, cluster.train(1));
+    cluster.settle(&mut trainers);
+
+    // Cut off, with the rows that were told before: who told them is asked for them.
+    cluster.trainers[0].must(&["topics", "alter", &cluster.shared_topic, "--set", "cleanup.policy=compact,delete"]);
+    cut(&kafka.servers(), &cluster.shared_topic);
     trainers.remove(1).stop().succeeded();
     cluster.trainers[1].set(&format!("store.database={}", support::unique("trainers")));
     trainers.insert(1, cluster.train(1));

@@ -2,13 +2,13 @@
 //!
 //! Pure: no topic, no time. Rows wait for the commit that says that they are whole; rows of an exchange that is known
 //! already, or of a store that the trainer has left, are dropped. So a commit may count only where all rows that it stands
-//! for were read: where the greeting that it names was, on the same topic.
+//! for were read: where the beginning that it names was, on the same topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::decode::Contributions;
-use crate::decode::contribution::{Commit, Told};
+use crate::decode::contribution::{Commit, Told, Words};
 use crate::learn::exchange::Heard;
 use crate::learn::params::{self, Named};
 
@@ -36,12 +36,13 @@ struct Trainer {
 struct OnTopic {
     waiting: BTreeMap<Arc<str>, Waiting>,
     greetings: BTreeSet<String>,
-    /// The last of them: commits that name one before it are of a run that is over.
-    greeting: Option<String>,
+    beginnings: BTreeSet<String>,
+    /// The last of them: a commit that names one before it stands for nothing any more.
+    beginning: Option<String>,
     /// The last commit that fits.
     commit: Option<Commit>,
-    /// Whether a commit after the last greeting named one that was not read.
-    lacks: bool,
+    /// The beginning that a commit after the last one named, if it was not read.
+    lacks: Option<String>,
 }
 
 /// What was heard, by trainer.
@@ -79,10 +80,15 @@ impl Inbox {
                 Ok(Vec::new())
             }
             Told::Commit(shard, commit) => self.commit(shard, commit),
-            Told::Greeting { shard, words } => {
-                if let Some(Trainer { topic, .. }) = self.trainers.get_mut(shard) {
-                    topic.greetings.insert(words.clone());
-                    (topic.greeting, topic.lacks) = (Some(words), false);
+            Told::Words(kind, shard, words) => {
+                let Some(Trainer { topic, .. }) = self.trainers.get_mut(shard) else { return Ok(Vec::new()) };
+                match kind {
+                    Words::Greeting => drop(topic.greetings.insert(words)),
+                    Words::Beginning => {
+                        topic.beginnings.insert(words.clone());
+                        (topic.beginning, topic.lacks) = (Some(words), None);
+                    }
+                    Words::Missing => {}
                 }
                 Ok(Vec::new())
             }
@@ -109,8 +115,9 @@ impl Inbox {
         }
         let own = self.shard;
         let Some(trainer) = self.trainers.get_mut(shard) else { return Ok(Vec::new()) };
-        if trainer.topic.greeting.as_ref() != Some(&commit.greeting) {
-            trainer.topic.lacks = !trainer.topic.greetings.contains(&commit.greeting);
+        let OnTopic { beginnings, beginning, lacks, .. } = &mut trainer.topic;
+        if beginning.as_ref() != Some(&commit.beginning) {
+            *lacks = (!beginnings.contains(&commit.beginning)).then_some(commit.beginning);
             return Ok(Vec::new());
         }
         let completed = if shard == own { Vec::new() } else { trainer.complete(shard, &commit) };
@@ -118,10 +125,9 @@ impl Inbox {
         Ok(completed)
     }
 
-    /// The trainers whose commits stand for rows that may not have been read: the topic was replaced unnoticed.
-    pub(super) fn lacking(&self) -> impl Iterator<Item = usize> {
-        let lacking = |(shard, trainer): (usize, &Trainer)| trainer.topic.lacks.then_some(shard);
-        self.trainers.iter().enumerate().filter_map(lacking)
+    /// The trainers whose commits stand for rows that may not have been read, and the beginning that was not.
+    pub(super) fn lacking(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.trainers.iter().enumerate().filter_map(|(shard, trainer)| Some((shard, trainer.topic.lacks.as_deref()?)))
     }
 
     /// The last commit of each trainer.
@@ -173,26 +179,26 @@ mod tests {
         Told::Row { shard, store, number, item: item.into(), row: vec![value] }
     }
 
-    fn greeting(shard: usize, words: &str) -> Told {
-        Told::Greeting { shard, words: words.to_owned() }
+    fn beginning(shard: usize, words: &str) -> Told {
+        Told::Words(Words::Beginning, shard, words.to_owned())
     }
 
-    /// A commit after the greeting "hello".
+    /// A commit of the beginning "first".
     fn commit(shard: usize, store: u64, number: u64) -> Told {
-        after("hello", shard, store, number)
+        after("first", shard, store, number)
     }
 
-    fn after(greeting: &str, shard: usize, store: u64, number: u64) -> Told {
+    fn after(beginning: &str, shard: usize, store: u64, number: u64) -> Told {
         let params = [("engine.shard".to_owned(), shard.into()), ("learn.seed".to_owned(), 1.into())].into();
-        let (freshet, greeting) = ("0".into(), greeting.into());
-        Told::Commit(shard, Commit { format: 2, freshet, store, number, greeting, params, sent_at_ms: 0 })
+        let (freshet, beginning) = ("0".into(), beginning.into());
+        Told::Commit(shard, Commit { format: 2, freshet, store, number, beginning, params, sent_at_ms: 0 })
     }
 
-    /// One that was greeted by both trainers.
+    /// One that has read the beginnings of both trainers.
     fn inbox(known: Heard) -> Inbox {
         let mut inbox = Inbox::new(0, [("learn.seed".to_owned(), 1.into())].into(), &[Heard::default(), known]);
         for shard in 0..2 {
-            inbox.take(greeting(shard, "hello")).unwrap();
+            inbox.take(beginning(shard, "first")).unwrap();
         }
         inbox
     }
@@ -228,29 +234,29 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_counts_where_its_greeting_was_read_and_no_row_is_taken_for_known_without() {
+    fn a_commit_counts_where_its_beginning_was_read_and_no_row_is_taken_for_known_without() {
         let mut inbox = inbox(Heard::default());
         inbox.take(row(1, 7, 1, "a", 1.0)).unwrap();
         inbox.begin_anew();
         assert!(inbox.take(commit(1, 7, 1)).unwrap().is_empty(), "its row was on the topic before");
-        assert_eq!(inbox.lacking().collect::<Vec<_>>(), [1]);
+        assert_eq!(inbox.lacking().collect::<Vec<_>>(), [(1, "first")]);
         assert!(inbox.commits().all(|(_, commit)| commit.is_none()));
-        for told in [greeting(1, "again"), row(1, 7, 1, "a", 1.0), commit(1, 7, 1)] {
+        for told in [beginning(1, "again"), row(1, 7, 1, "a", 1.0), commit(1, 7, 1)] {
             assert!(inbox.take(told).unwrap().is_empty());
         }
-        assert_eq!(inbox.lacking().next(), Some(1), "whoever has greeted before is not on this topic");
-        inbox.take(greeting(1, "again")).unwrap();
+        assert_eq!(inbox.lacking().next(), Some((1, "first")), "it is not on this topic");
+        inbox.take(beginning(1, "again")).unwrap();
         assert_eq!(inbox.lacking().next(), None);
         assert_eq!(values(&inbox.take(after("again", 1, 7, 1)).unwrap()), [("a", 1.0)]);
     }
 
     #[test]
-    fn commits_of_a_run_that_is_over_are_passed_over() {
+    fn commits_of_a_beginning_before_the_last_are_passed_over() {
         let mut inbox = inbox(Heard::default());
-        for told in [row(1, 7, 1, "a", 1.0), greeting(1, "again"), commit(1, 7, 1)] {
+        for told in [row(1, 7, 1, "a", 1.0), beginning(1, "again"), commit(1, 7, 1)] {
             assert!(inbox.take(told).unwrap().is_empty());
         }
-        assert_eq!((inbox.lacking().next(), inbox.has_met("hello"), inbox.has_met("again")), (None, true, false));
+        assert_eq!((inbox.lacking().next(), inbox.has_met("again")), (None, false));
         assert_eq!(values(&inbox.take(after("again", 1, 7, 1)).unwrap()), [("a", 1.0)]);
     }
 

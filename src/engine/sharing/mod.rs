@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::consume::model_topic::{ModelReader, ModelRecord, Read};
 use crate::consume::watch::Start;
 use crate::decode::Contributions;
-use crate::decode::contribution::{CONTRIBUTION_FORMAT, Commit, Told, greeting_record, row_record};
+use crate::decode::contribution::{CONTRIBUTION_FORMAT, Commit, Told, Words, row_record};
 use crate::learn::exchange::Exchange;
 use crate::learn::params::Named;
 use crate::learn::tables::Frozen;
@@ -62,7 +62,11 @@ pub(super) struct Sharing {
     told_at: Option<Instant>,
     /// The last greeting.
     greeting: String,
-    /// When the topic was begun to be read again for a greeting that it should have had.
+    /// Behind which all own rows are on the topic.
+    beginning: String,
+    /// What the topic lacks and others are to be asked for: trainers and their beginnings.
+    missing: Vec<(usize, String)>,
+    /// When the topic was begun to be read again for a beginning that it should have had.
     reread_at: Option<Instant>,
 }
 
@@ -115,12 +119,15 @@ impl Sharing {
             started: Instant::now(),
             told_at: None,
             greeting: String::new(),
+            beginning: String::new(),
+            missing: Vec::new(),
             reread_at: None,
             config: config.clone(),
         };
         timeout(within, sharing.greet()).await.map_err(|_| late())??;
         let told = sharing.inbox.commits().nth(config.engine.shard).and_then(|(_, commit)| commit);
-        if told.is_some_and(|commit| commit.store == sharing.store && Some(commit.number) == own_number(view)) {
+        if let Some(commit) = told.filter(|told| told.store == sharing.store && Some(told.number) == own_number(view)) {
+            sharing.beginning.clone_from(&commit.beginning);
             sharing.told = Some(Arc::clone(view));
         }
         Ok(sharing)
@@ -132,7 +139,8 @@ impl Sharing {
         let refused =
             |reason: String| kafka_link::refused(&broker, "join the trainers on", format!("{topic}: {reason}"));
         loop {
-            let greeting = self.next_greeting();
+            self.greeting = self.words();
+            let greeting = Words::Greeting.record(self.config.engine.shard, &self.greeting);
             self.say(greeting).await.map_err(|Untold(reason)| refused(reason))?;
             if self.meet().await.map_err(refused)? {
                 return Ok(());
@@ -141,10 +149,9 @@ impl Sharing {
         }
     }
 
-    /// The record of a greeting unlike those before it.
-    fn next_greeting(&mut self) -> (Vec<u8>, Vec<u8>) {
-        self.greeting = format!("{} {} {}", self.store, std::process::id(), now_ms());
-        greeting_record(self.config.engine.shard, &self.greeting)
+    /// Words unlike those before them.
+    fn words(&self) -> String {
+        format!("{} {} {}", self.store, std::process::id(), now_ms())
     }
 
     /// Reads on until the last greeting comes back; false if the topic is another one by then.
@@ -187,6 +194,15 @@ impl Sharing {
         let mut wrong = Vec::new();
         for ModelRecord { key, payload } in records {
             let taken = Told::read(&key, &payload).map_err(Wrong::Record);
+            if let Ok(Told::Words(Words::Missing, shard, beginning)) = &taken
+                && (*shard, beginning) == (self.config.engine.shard, &self.beginning)
+            {
+                tracing::warn!(
+                    topic = self.config.broker.model_topic,
+                    "the topic of trainers was cut; all is told anew"
+                );
+                self.forget_told();
+            }
             match taken.and_then(|told| self.inbox.take(told).map_err(Wrong::Trainer)) {
                 Ok(completed) => self.arrived.extend(completed),
                 Err(reason) => wrong.push(reason),
@@ -255,21 +271,18 @@ impl Sharing {
         }
     }
 
-    /// Reads the topic from its beginning if a trainer's commit names a greeting that was not read: the topic was replaced by
-    /// one that is as long, which no offset tells.
+    /// Reads the topic again if a commit names a beginning that was not read, and has whoever's rows it lacks be asked to tell
+    /// them anew: it was cut, or replaced by one that is as long, which no offset tells.
     fn read_again_if_lacking(&mut self) {
-        let Some(shard) = self.inbox.lacking().next() else { return };
-        if self.reread_at.is_some_and(|at| at.elapsed() < SILENCE) {
+        if self.inbox.lacking().next().is_none() || self.reread_at.is_some_and(|at| at.elapsed() < SILENCE) {
             return;
         }
+        self.missing = self.inbox.lacking().map(|(shard, beginning)| (shard, beginning.to_owned())).collect();
         tracing::warn!(
             topic = self.config.broker.model_topic,
-            trainer = shard,
-            "the topic of trainers lacks a greeting; it is read again"
+            trainers = ?self.missing.iter().map(|(shard, _)| shard).collect::<Vec<_>>(),
+            "the topic of trainers lacks rows; it is read again, and the trainers are asked to tell them anew"
         );
-        if self.inbox.lacking().any(|shard| shard == self.config.engine.shard) {
-            self.forget_told();
-        }
         self.inbox.begin_anew();
         self.reader = ModelReader::start(&self.config, Start::Beginning);
         self.reread_at = Some(Instant::now());
@@ -295,9 +308,11 @@ impl Sharing {
         let (shard, number) = (exchange.shard(), exchange.number());
         let told = self.told.clone();
         if told.is_none() {
-            // Rows that were told after another greeting may not be on this topic.
-            let greeting = self.next_greeting();
-            self.outlet.put(greeting).await?;
+            self.beginning = self.words();
+            self.outlet.put(Words::Beginning.record(shard, &self.beginning)).await?;
+        }
+        for (of, beginning) in std::mem::take(&mut self.missing) {
+            self.outlet.put(Words::Missing.record(of, &beginning)).await?;
         }
         let before = told.as_deref().and_then(own);
         for (item, row) in exchange.changed_since(before) {
@@ -311,8 +326,8 @@ impl Sharing {
         }
         let (format, freshet, params) =
             (CONTRIBUTION_FORMAT, env!("CARGO_PKG_VERSION").to_owned(), self.params.clone());
-        let greeting = self.greeting.clone();
-        let commit = Commit { format, freshet, store: self.store, number, greeting, params, sent_at_ms: now_ms() };
+        let beginning = self.beginning.clone();
+        let commit = Commit { format, freshet, store: self.store, number, beginning, params, sent_at_ms: now_ms() };
         // By itself: one that came without a row before it would have that row be taken for an old one.
         self.outlet.put(commit.record(shard)).await?;
         self.told = self.outlet.flush().await?.then(|| Arc::clone(view));
