@@ -99,8 +99,8 @@ pub async fn unfit(config: &Config) -> Result<Option<String>, AdminError> {
         ))
     } else if !compacted {
         Some(format!(
-            "topic {name:?} is not compacted, so that it forgets or grows without end: `freshet topics alter {name} --set \
-             cleanup.policy=compact`"
+            "topic {name:?} is not compacted, so that it forgets or grows without end: `freshet topics alter {name} \
+             --compact`"
         ))
     } else {
         None

@@ -228,7 +228,7 @@ fn a_topic_that_is_lost_is_told_again_and_who_does_not_fit_is_refused() {
     cluster.settle(&mut trainers);
 
     // Cut off, with the rows that were told before: who told them is asked for them.
-    cluster.trainers[0].must(&["topics", "alter", &cluster.shared_topic, "--set", "cleanup.policy=compact,delete"]);
+    cluster.trainers[0].must(&["topics", "alter", &cluster.shared_topic, "--compact", "--delete"]);
     cut(&kafka.servers(), &cluster.shared_topic);
     trainers.remove(1).stop().succeeded();
     cluster.trainers[1].set(&format!("store.database={}", support::unique("trainers")));
